@@ -1,0 +1,58 @@
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := hsorm alembic tests benchmarks scripts examples
+
+.DEFAULT_GOAL := help
+.PHONY: help setup format lint types test test-fast servers servers-stop demo migration bench check clean
+
+help:  ## List what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: .venv/.ready  ## Make .venv with hsorm and the development tools in it
+
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hsorm needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	@touch $@
+
+format: setup  ## Format the code
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+lint: setup  ## Check format, lint and the layers' imports
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/lint-imports
+
+types: setup  ## Check types, strictly
+	$(BIN)/mypy
+
+test: setup servers lint types  ## Everything: lint, types, all tests against real servers
+	$(BIN)/pytest -n auto
+
+test-fast: setup  ## The tests that need no server
+	$(BIN)/pytest -n auto -m "not postgres and not plain_postgres and not redis and not wheel"
+
+# 3 means that a server is missing, which the tests say in their summary (and refuse under CI).
+servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL and Redis Stack for the tests
+	@$(PYTHON) scripts/servers.py start || [ $$? -eq 3 ]
+
+servers-stop:  ## Stop the servers that `make servers` started
+	@$(PYTHON) scripts/servers.py stop
+
+demo: setup  ## Generate a building with 30 days of history and look around in it
+	$(BIN)/hsorm demo
+
+migration: setup  ## Write a new migration: make migration m="what it does"
+	$(BIN)/alembic revision --autogenerate -m "$(m)"
+
+bench: setup servers  ## Measure, and print the tables of docs/benchmarks.md
+	$(BIN)/python -m benchmarks.spine
+
+check: lint types test-fast  ## What to run before a commit
+
+clean:  ## Remove what was made here: environment, caches, builds
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,94 @@
+"""Where Alembic runs our migrations: on a connection that it is given, or on HSORM_URL.
+
+Arguments (`-x name=value`): `url`, `schema`, `prefix`, and `timescale=auto|require|off`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from logging.config import fileConfig
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from alembic import context
+from hsorm.sql.migrate import VERSION_TABLE
+from hsorm.sql.models import make_tables
+from hsorm.sql.urls import engine_url
+
+# Two processes that migrate one database at a time: the second waits. Any number, but always the
+# same.
+_LOCK = 4_801_477_281
+
+config = context.config
+if config.config_file_name is not None and Path(config.config_file_name).is_file():
+    fileConfig(config.config_file_name, disable_existing_loggers=False)
+
+arguments = context.get_x_argument(as_dictionary=True)
+
+
+def setting(name: str, default: Any = None) -> Any:
+    """An argument of the command line, else what a program set."""
+    return arguments.get(name) or config.attributes.get(name) or default
+
+
+prefix, schema = setting("prefix", ""), setting("schema")
+config.attributes.update(prefix=prefix, schema=schema, timescale=setting("timescale", "auto"))
+metadata = MetaData()
+make_tables(metadata, prefix=prefix, schema=schema)
+ours = {table.name for table in metadata.tables.values()}
+
+
+def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
+    """Compare our own tables only: the rest of the database is other people's."""
+    if type_ == "schema":
+        return name == schema
+    return type_ != "table" or name in ours
+
+
+def run(connection: Connection | None, **options: Any) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table=f"{prefix}{VERSION_TABLE}",
+        version_table_schema=schema,
+        include_schemas=schema is not None,
+        include_name=include_name,
+        render_as_batch=True,
+        **options,
+    )
+    with context.begin_transaction():
+        if connection is not None and connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            if schema is not None:
+                connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+        context.run_migrations()
+
+
+async def run_on_url() -> None:
+    engine = create_async_engine(engine_url(url()), poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(run)
+            await connection.commit()
+    finally:
+        await engine.dispose()
+
+
+def url() -> str:
+    found = arguments.get("url") or os.environ.get("HSORM_URL")
+    if not found:
+        raise SystemExit("which database? Set HSORM_URL, or give -x url=postgresql://…")
+    return str(found)
+
+
+if context.is_offline_mode():
+    run(None, url=engine_url(url()), literal_binds=True)
+elif config.attributes.get("connection") is not None:
+    run(config.attributes["connection"])
+else:
+    asyncio.run(run_on_url())

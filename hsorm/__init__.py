@@ -1,0 +1,64 @@
+r"""hsorm: the data layer for Project Haystack data in Python.
+
+Open a storage, read by filter, write history::
+
+    async with open_storage("sqlite:///building.db") as store:
+        ahus = await store.read("ahu and siteRef->geoCity == \"Oslo\"")
+
+`TimescaleAdapter` is in `hsorm.storage.timescale` and needs the extra `postgres`.
+"""
+
+from hsorm import errors
+from hsorm.errors import HsormError
+from hsorm.filter import evaluate, parse, print_filter
+from hsorm.kinds import (
+    MARKER,
+    NA,
+    REMOVE,
+    Coord,
+    Entity,
+    Grid,
+    GridCol,
+    Kind,
+    Number,
+    Ref,
+    Symbol,
+    Uri,
+    XStr,
+)
+from hsorm.sql import Tags, compile_filter
+from hsorm.storage import (
+    HisItem,
+    InMemoryAdapter,
+    SqliteAdapter,
+    StorageAdapter,
+    open_storage,
+)
+
+__all__ = [
+    "MARKER",
+    "NA",
+    "REMOVE",
+    "Coord",
+    "Entity",
+    "Grid",
+    "GridCol",
+    "HisItem",
+    "HsormError",
+    "InMemoryAdapter",
+    "Kind",
+    "Number",
+    "Ref",
+    "SqliteAdapter",
+    "StorageAdapter",
+    "Symbol",
+    "Tags",
+    "Uri",
+    "XStr",
+    "compile_filter",
+    "errors",
+    "evaluate",
+    "open_storage",
+    "parse",
+    "print_filter",
+]

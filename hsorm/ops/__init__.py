@@ -1,0 +1,1 @@
+"""The rules of entities, state in and state out: no I/O, no clock."""

@@ -1,0 +1,261 @@
+"""What an entity may hold, and how a change is merged into it (rules K20–K28, C1–C6, R12)."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from hsorm.codecs import hayson
+from hsorm.errors import CodecError, ConflictError, InvalidTagError
+from hsorm.kinds import (
+    REMOVE,
+    Coord,
+    Entity,
+    Grid,
+    Marker,
+    NAType,
+    Number,
+    Ref,
+    Remove,
+    Symbol,
+    Uri,
+    XStr,
+    equal,
+    is_ref_id,
+    is_tag_name,
+)
+from hsorm.ops.display import dis_of
+from hsorm.zones import with_zone
+
+__all__ = ["as_read", "check_changes", "check_entity", "merge", "next_mod", "stamp"]
+
+_MAX_STR = 32_767
+_MAX_URI = 1_000
+_TICK = dt.timedelta(milliseconds=1)
+
+
+def check_entity(raw: Mapping[str, Any]) -> Entity:
+    """Return an entity in kinds, ready to be stored.
+
+    `int` and `float` become Numbers, Hayson values are decoded; REMOVE tags are dropped (C5).
+
+    Raises:
+        InvalidTagError: The id, a tag name or a value cannot be stored.
+    """
+    entity = check_changes(raw)
+    if any(val is REMOVE for val in entity.values()):
+        return {name: val for name, val in entity.items() if val is not REMOVE}
+    return entity
+
+
+def check_changes(raw: Mapping[str, Any]) -> Entity:
+    """Return the changes of an update in kinds: as `check_entity`, but REMOVE stays.
+
+    Raises:
+        InvalidTagError: The id, a tag name or a value cannot be stored.
+    """
+    id = _check_id(raw)
+    out: Entity = {}
+    for name, value in raw.items():
+        if not _tag_name_fits(name):
+            raise InvalidTagError(id.val, str(name), _NAME_RULE)
+        kind = type(value)
+        if kind is Marker or kind is bool or (kind is Ref and _ref_id_fits(value.val)):
+            out[name] = value
+        else:
+            out[name] = _checked(value, id.val, name)
+    out["id"] = id
+    return out
+
+
+def _check_id(raw: Mapping[str, Any]) -> Ref:
+    id = raw.get("id")
+    if isinstance(id, Mapping):
+        id = _decoded(id, None, "id")
+    if not isinstance(id, Ref):
+        found = "missing" if id is None else f"{id!r}"
+        raise InvalidTagError(None, "id", f"an entity needs a Ref as its id, this one is {found}")
+    if not _ref_id_fits(id.val):
+        raise InvalidTagError(None, "id", f"{id.val!r} is no id: {_REF_RULE}")
+    return id
+
+
+_NAME_RULE = "a tag's name starts lower-case (or with _), then letters, digits, _; at most 60"
+_REF_RULE = "letters, digits and _ : - . ~ only, and at least one"
+
+
+# Names and refs repeat from entity to entity: remembering beats matching anew.
+@lru_cache(maxsize=16384)
+def _tag_name_fits(name: object) -> bool:
+    # _kind is what tells a kind from a dict in the stored form.
+    return isinstance(name, str) and is_tag_name(name) and name != "_kind"
+
+
+@lru_cache(maxsize=65536)
+def _ref_id_fits(val: str) -> bool:
+    return is_ref_id(val)
+
+
+def _checked(value: Any, id: str, tag: str) -> Any:
+    try:
+        return _check_value(value, id, tag)
+    except RecursionError:
+        raise InvalidTagError(id, tag, "the value is nested too deep") from None
+
+
+def _check_value(value: Any, id: str, tag: str) -> Any:
+    """Return one value in kinds; every kind but null can be stored (K28, OC 4)."""
+    check = _CHECKS.get(type(value))
+    if check is not None:
+        return check(value, id, tag)
+    if value is None:
+        raise InvalidTagError(id, tag, "null is no value: leave the tag out, or use REMOVE")
+    for base, check in _CHECKS.items():
+        # Subclasses: a str enum, a pandas timestamp; datetime stands before date in the table.
+        if isinstance(value, base):
+            return check(value, id, tag)
+    raise InvalidTagError(id, tag, f"{value!r} is of no Haystack kind")
+
+
+def _take(value: Any, id: str, tag: str) -> Any:
+    return value
+
+
+def _check_number(value: Any, id: str, tag: str) -> Number:
+    return Number(value)
+
+
+def _check_str(value: str, id: str, tag: str) -> str:
+    return _check_text(value, _MAX_STR, id, tag)
+
+
+def _check_ref(value: Ref, id: str, tag: str) -> Ref:
+    if not _ref_id_fits(value.val):
+        raise InvalidTagError(id, tag, f"{value.val!r} is no ref id: {_REF_RULE}")
+    _check_text(value.dis or "", _MAX_STR, id, tag)
+    return value
+
+
+def _check_uri(value: Uri, id: str, tag: str) -> Uri:
+    _check_text(value.val, _MAX_URI, id, tag)
+    return value
+
+
+def _check_xstr(value: XStr, id: str, tag: str) -> XStr:
+    _check_text(value.val, _MAX_STR, id, tag)
+    return value
+
+
+def _check_datetime(value: dt.datetime, id: str, tag: str) -> dt.datetime:
+    if value.utcoffset() is None:
+        raise InvalidTagError(id, tag, f"{value.isoformat()} has no time zone: add one")
+    return with_zone(value)
+
+
+def _check_grid(grid: Grid, id: str, tag: str) -> Grid:
+    for row in (grid.meta, *(col.meta for col in grid.cols), *grid.rows):
+        _check_value(row, id, tag)
+    return grid
+
+
+def _check_list(value: Sequence[Any], id: str, tag: str) -> list[Any]:
+    return [_check_value(val, id, f"{tag}[{i}]") for i, val in enumerate(value)]
+
+
+def _check_dict(value: Mapping[Any, Any], id: str, tag: str) -> Any:
+    if "_kind" in value:
+        return _check_value(_decoded(value, id, tag), id, tag)
+    return {name: _check_member(name, val, id, tag) for name, val in value.items()}
+
+
+def _check_member(name: object, value: Any, id: str, tag: str) -> Any:
+    if not isinstance(name, str):
+        raise InvalidTagError(id, tag, f"{name!r} is no name of a tag")
+    _check_text(name, _MAX_STR, id, tag)
+    return _check_value(value, id, f"{tag}.{name}")
+
+
+def _check_text(text: str, most: int, id: str, tag: str) -> str:
+    if len(text) > most:
+        raise InvalidTagError(id, tag, f"{len(text)} characters are too many: at most {most}")
+    if "\0" in text:
+        raise InvalidTagError(id, tag, "a text with U+0000, which databases cannot hold")
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidTagError(id, tag, "a text with a lone surrogate, which is no Unicode text")
+    return text
+
+
+def _decoded(value: Mapping[str, Any], id: str | None, tag: str) -> Any:
+    try:
+        return hayson.decode(dict(value))
+    except CodecError as exc:
+        raise InvalidTagError(id, tag, str(exc)) from None
+
+
+_CHECKS: Final[dict[type, Callable[[Any, str, str], Any]]] = {
+    Marker: _take,
+    NAType: _take,
+    Remove: _take,
+    bool: _take,
+    Number: _take,
+    Symbol: _take,
+    Coord: _take,
+    dt.time: _take,
+    int: _check_number,
+    float: _check_number,
+    str: _check_str,
+    Ref: _check_ref,
+    Uri: _check_uri,
+    XStr: _check_xstr,
+    dt.datetime: _check_datetime,
+    dt.date: _take,
+    Grid: _check_grid,
+    list: _check_list,
+    tuple: _check_list,
+    dict: _check_dict,
+    Mapping: _check_dict,
+}
+
+
+def next_mod(now: dt.datetime, previous: dt.datetime | None = None) -> dt.datetime:
+    """Return the `mod` of a change made now: in milliseconds, later than the previous one (C6)."""
+    mod = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return mod if previous is None or mod > previous else previous.astimezone(dt.UTC) + _TICK
+
+
+def stamp(entity: Entity, mod: dt.datetime) -> Entity:
+    """Return an entity with a `mod`, as it is stored."""
+    return {**entity, "mod": mod}
+
+
+def as_read(entity: Entity) -> Entity:
+    """Fill the display text into the `id` of an entity that was just made for a caller (R12)."""
+    entity["id"] = Ref(entity["id"].val, dis_of(entity))
+    return entity
+
+
+def merge(old: Entity, changes: Entity, now: dt.datetime) -> Entity:
+    """Return an entity after a change (C4, C5, C13).
+
+    Args:
+        old: The entity as stored.
+        changes: Checked changes, with the `id` and perhaps the `mod` that they are based on.
+        now: The time of the change, in UTC.
+
+    Raises:
+        ConflictError: The changes are based on another `mod` than the stored one.
+    """
+    id: Ref = old["id"]
+    stored, expected = old.get("mod"), changes.get("mod")
+    if expected is not None and not equal(expected, stored):
+        raise ConflictError(id.val, _mod_text(expected), _mod_text(stored))
+    merged = {**old, **changes}
+    kept = {name: val for name, val in merged.items() if val is not REMOVE}
+    kept["id"] = id
+    return stamp(kept, next_mod(now, stored if isinstance(stored, dt.datetime) else None))
+
+
+def _mod_text(mod: object) -> str:
+    return mod.isoformat() if isinstance(mod, dt.datetime) else str(mod)

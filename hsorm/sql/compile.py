@@ -1,0 +1,414 @@
+"""A filter as a SQLAlchemy condition with the exact meaning of `hsorm.filter.evaluate`.
+
+Every condition made here is two-valued (never NULL), so `not_()` means the opposite. `has` and `==`
+become operators that GIN answers; a path follows refs through sets of ids computed once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, assert_never
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from hsorm.codecs import hayson
+from hsorm.filter import parse
+from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or
+from hsorm.kinds import Number, Ref, Symbol, Uri, instant, symbol_form
+from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are rendered
+from hsorm.sql.constructs import (
+    REF,
+    AnyRef,
+    HasTag,
+    Instant,
+    IsInstant,
+    KindAt,
+    NumberAt,
+    SubDict,
+    TextAt,
+    Variant,
+    bound,
+    bound_number,
+)
+
+__all__ = ["compile_filter"]
+
+_Bool = ColumnElement[bool]
+_Term = Has | Missing | Cmp
+
+_OPERATORS: Final[dict[CmpOp, Callable[[Any, Any], Any]]] = {
+    CmpOp.EQ: operator.eq,
+    CmpOp.NE: operator.ne,
+    CmpOp.LT: operator.lt,
+    CmpOp.LE: operator.le,
+    CmpOp.GT: operator.gt,
+    CmpOp.GE: operator.ge,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The dict that a path starts from.
+
+    Attributes:
+        tags: The dict as JSON.
+        id: The id's column where the dict is an entity, None for a nested dict.
+        target: The table that refs lead to, with columns `id` and `tags`.
+    """
+
+    tags: ColumnElement[Any]
+    id: ColumnElement[Any] | None
+    target: FromClause
+
+    def inside(self, name: str) -> _Scope:
+        return replace(self, tags=SubDict(self.tags, name), id=None)
+
+
+def compile_filter(
+    filter: str | Node,
+    *,
+    tags: ColumnElement[Any],
+    id: ColumnElement[Any] | None = None,
+    target: FromClause | None = None,
+) -> ColumnElement[bool]:
+    """Return the condition that a filter is true of a row.
+
+    Args:
+        filter: The filter, as text or parsed.
+        tags: The column that holds the dict of tags, of type `Tags` or JSONB.
+        id: The column that holds the id; None takes the column `id` of the table of `tags`.
+        target: The table where refs lead, with columns `id` and `tags`; None is the table of
+        `tags`.
+
+    Raises:
+        FilterSyntaxError: The text is no filter.
+    """
+    node = parse(filter) if isinstance(filter, str) else filter
+    table: FromClause = tags.table
+    scope = _Scope(
+        tags=tags,
+        id=table.c.id if id is None else id,
+        target=table if target is None else target,
+    )
+    return _where(node, scope)
+
+
+def _where(node: Node, scope: _Scope) -> _Bool:
+    match node:
+        case And(terms):
+            return and_(*(_where(term, scope) for term in terms))
+        case Or(terms):
+            return or_(*(_where(term, scope) for term in terms))
+        case Has(path) | Missing(path) | Cmp(path):
+            return _walk(node, path.names, scope)
+        case IsA(symbol):
+            return _is_a(symbol, scope)
+        case IsSpec():
+            return false()  # without a namespace of specs (F62)
+        case _:
+            assert_never(node)
+
+
+def _is_a(symbol: Symbol, scope: _Scope) -> _Bool:
+    if symbol_form(symbol.val) == "key":
+        return false()
+    return and_(*(HasTag(scope.tags, name) for name in symbol.val.split("-")))
+
+
+def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
+    """Return the condition that a term is true at the end of a path (F50–F58)."""
+    name, rest = names[0], names[1:]
+    if name == "id" and scope.id is not None:
+        # An entity's id leads to the entity itself (F57).
+        return _walk(node, rest, scope) if rest else _at_id(node, scope.id)
+    if not rest:
+        return _at_end(node, scope.tags, name)
+    missing = isinstance(node, Missing)
+    reached = _reached(node, rest, scope.target)
+    kind, val = KindAt(scope.tags, name), TextAt(scope.tags, name, "val")
+    step = _switch(
+        kind,
+        {
+            "ref": _in(val, reached, missing),
+            "list": AnyRef(scope.tags, name, _in(REF, reached, missing)),
+            "dict": _walk(node, rest, scope.inside(name)),
+            "dateTime": _at_part(node, rest, val, TextAt(scope.tags, name, "tz")),
+        },
+        true() if missing else false(),
+    )
+    return step if missing else and_(HasTag(scope.tags, name), step)
+
+
+def _constant(name: str) -> ColumnElement[str]:
+    # Ours, so it need not be bound.
+    return literal_column(f"'{name}'", Text())
+
+
+def _is(kind: ColumnElement[str], name: str) -> _Bool:
+    return kind == _constant(name)
+
+
+def _switch(
+    kind: ColumnElement[str], results: Mapping[str, ColumnElement[bool]], otherwise: _Bool
+) -> _Bool:
+    """Choose a condition by what is stored; only the chosen one is computed."""
+    whens = [(_constant(name), result) for name, result in results.items()]
+    return case(*whens, value=kind, else_=otherwise)
+
+
+def _reached(node: _Term, rest: tuple[str, ...], target: FromClause) -> Select[tuple[Any]]:
+    """Select the ids of the entities from which the rest of the path makes the term true.
+
+    For `not`, of those from which it does not: a ref that dangles leads to nothing, which is
+    missing.
+    """
+    entity = target.alias()
+    there = _walk(node, rest, _Scope(entity.c.tags, entity.c.id, target))
+    # A CTE, for a ref and a list of refs both look in it: it is computed once, when first needed.
+    ids = select(entity.c.id).where(not_(there) if isinstance(node, Missing) else there).cte()
+    return select(ids.c.id)
+
+
+def _in(ref: ColumnElement[str], ids: Select[tuple[Any]], missing: bool) -> _Bool:
+    return ref.not_in(ids) if missing else ref.in_(ids)
+
+
+def _at_id(node: _Term, id: ColumnElement[Any]) -> _Bool:
+    """The term on an entity's own id, which is always there and always a Ref (F47)."""
+    match node:
+        case Has():
+            return true()
+        case Missing():
+            return false()
+        case Cmp(op=op, val=Ref(val)):
+            comparison: _Bool = _OPERATORS[op](id, bound(val))
+            return comparison
+        case Cmp(op=op):
+            return true() if op is CmpOp.NE else false()
+
+
+def _at_end(node: _Term, tags: ColumnElement[Any], name: str) -> _Bool:
+    """The term on the value of one tag (F30–F46)."""
+    match node:
+        case Has():
+            return HasTag(tags, name)
+        case Missing():
+            return not_(HasTag(tags, name))
+        case Cmp(op=CmpOp.NE, val=val):
+            return and_(HasTag(tags, name), not_(_equals(tags, name, val)))
+        case Cmp(op=CmpOp.EQ, val=Ref() as val):
+            return or_(_equals(tags, name, val), _list_holds(tags, name, val))
+        case Cmp(op=CmpOp.EQ, val=val):
+            return _equals(tags, name, val)
+        case Cmp(op=op, val=val):
+            return and_(HasTag(tags, name), _compare(tags, name, op, val))
+
+
+# ---- equality: what GIN answers -----------------------------------------------------------------
+
+
+def _equals(tags: ColumnElement[Any], name: str, val: Any) -> _Bool:
+    """The value is equal to a literal, lists left aside (F34)."""
+    plain = _compare(tags, name, CmpOp.EQ, val)
+    match val:
+        case dt.datetime() | dt.time():
+            # One instant has many texts, so containment cannot find it; the tag's presence helps.
+            return and_(HasTag(tags, name), plain)
+        case Number(unit=None) if val.val == val.val and abs(val.val) != float("inf"):
+            # A bare number has no unit by its form; one in an object might have one.
+            as_object = {"_kind": "number", "val": hayson.encode(val)}
+            in_object = and_(
+                _contains(tags, {name: as_object}), TextAt(tags, name, "unit").is_(None)
+            )
+            return Variant(or_(_contains(tags, {name: hayson.encode(val)}), in_object), plain)
+        case Ref(id):
+            return Variant(_contains(tags, {name: hayson.encode(Ref(id))}), plain)
+        case _:
+            return Variant(_contains(tags, {name: hayson.encode(val)}), plain)
+
+
+def _list_holds(tags: ColumnElement[Any], name: str, ref: Ref) -> _Bool:
+    """The value is a list with this ref in it (F45)."""
+    held = _contains(tags, {name: [hayson.encode(Ref(ref.val))]})
+    in_list = _is(KindAt(tags, name), "list")
+    plain = case((in_list, AnyRef(tags, name, bound(ref.val) == REF)), else_=false())
+    return Variant(held, plain)
+
+
+def _contains(tags: ColumnElement[Any], doc: dict[str, Any]) -> _Bool:
+    # Containment compares kinds, too, and lets a stored ref have any `dis` (K1, K3).
+    return tags.op("@>", is_comparison=True)(cast(bound(hayson.to_json(doc).decode()), JSONB))
+
+
+# ---- comparisons: any operator on any kind, by a CASE on what is stored --------------------------
+
+
+def _compare(tags: ColumnElement[Any], name: str, op: CmpOp, val: Any) -> _Bool:
+    """The value has the literal's kind and compares with it (F36–F43); lists only by their refs."""
+    kind, compare = KindAt(tags, name), _OPERATORS[op]
+    text = TextAt(tags, name, "val")
+    match val:
+        case bool():
+            true_of = [text for text, own in _BOOLS.items() if compare(own, val)]
+            return or_(false(), *(_is(kind, text) for text in true_of))
+        case str():
+            return _when(_is(kind, "str"), compare(TextAt(tags, name), bound(val)))
+        case Number():
+            return _compare_number(tags, name, op, val)
+        case Ref(id):
+            return _compare_ref(tags, name, op, id)
+        case Uri():
+            return _when(_is(kind, "uri"), compare(text, bound(val.val)))
+        case Symbol():
+            return _compare_symbol(tags, name, op, val.val)
+        case dt.datetime():
+            literal = Instant(bound(_instant_text(val)))
+            fits = case((_is(kind, "dateTime"), IsInstant(text)), else_=false())
+            return _when(fits, compare(Instant(text), literal))
+        case dt.date():
+            return _when(_is(kind, "date"), compare(text, bound(val.isoformat())))
+        case dt.time():
+            return _when(_is(kind, "time"), compare(_time_key(text, 1), bound(_time_text(val))))
+        case _:
+            return false()  # no literal is of any other kind (F44)
+
+
+_BOOLS: Final = {"true": True, "false": False}
+
+
+def _when(condition: _Bool, then: _Bool) -> _Bool:
+    # CASE, not AND: it alone promises that `then` is only computed where the kind is right.
+    return case((condition, func.coalesce(then, false())), else_=false())
+
+
+def _compare_ref(tags: ColumnElement[Any], name: str, op: CmpOp, id: str) -> _Bool:
+    kind, compare = KindAt(tags, name), _OPERATORS[op]
+    own = _when(_is(kind, "ref"), compare(TextAt(tags, name, "val"), bound(id)))
+    if op is CmpOp.EQ:
+        return own
+    in_list = _when(_is(kind, "list"), AnyRef(tags, name, compare(REF, bound(id))))
+    return or_(own, in_list)
+
+
+def _compare_symbol(tags: ColumnElement[Any], name: str, op: CmpOp, val: str) -> _Bool:
+    text = TextAt(tags, name, "val")
+    found = _when(_is(KindAt(tags, name), "symbol"), _OPERATORS[op](text, bound(val)))
+    if op is CmpOp.EQ:
+        return found
+    # Order is among symbols of one form only (F43, OC 7).
+    form = case((text.contains(":"), "key"), (text.contains("-"), "conjunct"), else_="tag")
+    return and_(found, _when(_is(KindAt(tags, name), "symbol"), form == symbol_form(val)))
+
+
+def _compare_number(tags: ColumnElement[Any], name: str, op: CmpOp, val: Number) -> _Bool:
+    kind, compare = KindAt(tags, name), _OPERATORS[op]
+    unit, literal = TextAt(tags, name, "unit"), bound_number(val.val)
+    if val.unit is not None:
+        # What is no number has no unit, so only bare numbers can be in the object.
+        alike = case(
+            (_is(kind, "number"), and_(unit == bound(val.unit), _bare(tags, name))), else_=false()
+        )
+        return _when(alike, compare(NumberAt(tags, name, "val"), literal))
+    special = {text: true() for text, own in _SPECIAL.items() if _holds(compare, own, val.val)}
+    in_object = case(
+        (_bare(tags, name), compare(NumberAt(tags, name, "val"), literal)),
+        else_=_switch(TextAt(tags, name, "val"), special, false()) if special else false(),
+    )
+    return _switch(
+        kind,
+        {
+            "num": compare(NumberAt(tags, name), literal),
+            "number": _when(unit.is_(None), in_object),
+        },
+        false(),
+    )
+
+
+_SPECIAL: Final = {"NaN": float("nan"), "INF": float("inf"), "-INF": float("-inf")}
+
+
+def _bare(tags: ColumnElement[Any], name: str) -> _Bool:
+    return _is(KindAt(tags, name, "val"), "num")
+
+
+def _holds(compare: Callable[[Any, Any], Any], special: float, literal: float) -> bool:
+    """Compare one of NaN, INF, -INF with a literal; NaN is below every number (F38)."""
+    if special != special:
+        return compare is operator.lt or compare is operator.le
+    return bool(compare(special, literal))
+
+
+def _instant_text(ts: dt.datetime) -> str:
+    return instant(ts).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+# ---- dates and times ----------------------------------------------------------------------------
+
+
+def _time_key(text: ColumnElement[str], start: int) -> ColumnElement[str]:
+    """Return a time of day, from a text where it stands at `start`, as `hh:mm:ssffffff`."""
+    digits = func.substr(text, start + 9, 9)
+    whole = func.substr(digits.op("||")("000000"), 1, 6)
+    return func.substr(text, start, 8).op("||")(whole)
+
+
+def _time_text(time: dt.time) -> str:
+    return f"{time:%H:%M:%S%f}"
+
+
+def _at_part(
+    node: _Term,
+    rest: tuple[str, ...],
+    text: ColumnElement[str],
+    tz: ColumnElement[str],
+) -> _Bool:
+    """The term on the local `date` or `time`, or on the `tz`, of a dateTime (F54)."""
+    if len(rest) > 1 or rest[0] not in ("date", "time", "tz"):
+        return true() if isinstance(node, Missing) else false()
+    if not isinstance(node, Cmp):
+        return false() if isinstance(node, Missing) else true()
+    compare, val = _OPERATORS[node.op], node.val
+    match rest[0], val:
+        case "date", dt.date() if not isinstance(val, dt.datetime):
+            found: _Bool = compare(func.substr(text, 1, 10), bound(val.isoformat()))
+        case "time", dt.time():
+            # Behind the seconds stands a fraction or the offset, whose digits must not count.
+            has_fraction = func.substr(text, 20, 1) == "."
+            found = compare(
+                case((has_fraction, _time_key(_cut(text), 12)), else_=_whole_time(text)),
+                bound(_time_text(val)),
+            )
+        case "tz", str():
+            found = compare(func.coalesce(tz, bound("GMT")), bound(val))
+        case _:
+            return true() if node.op is CmpOp.NE else false()
+    return func.coalesce(found, false())
+
+
+def _cut(text: ColumnElement[str]) -> ColumnElement[str]:
+    """Return a dateTime's text without its `Z` or offset."""
+    length = func.length(text) - case((text.endswith("Z"), 1), else_=6)
+    return func.substr(text, 1, length)
+
+
+def _whole_time(text: ColumnElement[str]) -> ColumnElement[str]:
+    return func.substr(text, 12, 8).op("||")("000000")

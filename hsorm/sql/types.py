@@ -1,0 +1,106 @@
+"""Column types: a dict of tags, and an instant."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Dialect, String
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.types import JSON, TypeDecorator, TypeEngine
+
+from hsorm.codecs import hayson
+from hsorm.filter.ast import Node
+from hsorm.kinds import Entity
+
+__all__ = ["Instant", "Tags"]
+
+
+class Tags(TypeDecorator[Entity]):
+    """A dict of tags: JSONB on PostgreSQL, JSON text elsewhere, kinds in Python.
+
+    `Device.tags.matches("ahu and siteRef==@a")` is a filter on the column's mapped class or table.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type."""
+        own = JSONB() if dialect.name == "postgresql" else JSON()
+        return dialect.type_descriptor(own)
+
+    # Whole processors, not process_bind_param and the like: those stand before the JSON functions
+    # of the engine, which may be a host's own; Hayson is written and read past them.
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return the function that writes entities for the driver."""
+        return _write
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Return the function that reads entities from the driver."""
+        return _read
+
+    def literal_processor(self, dialect: Dialect) -> Any:
+        """Return the function that writes entities into SQL text."""
+        quote: Any = String().literal_processor(dialect)  # type: ignore[no-untyped-call]
+        return lambda value: "NULL" if value is None else quote(_write(value))
+
+    class Comparator(JSON.Comparator[Entity]):
+        """What can be asked of a column of tags."""
+
+        def matches(self, filter: str | Node) -> ColumnElement[bool]:
+            """Return the condition that a filter is true of this column's dict.
+
+            Raises:
+                FilterSyntaxError: The text is no filter.
+            """
+            from hsorm.sql.compile import compile_filter
+
+            return compile_filter(filter, tags=self.expr)
+
+    comparator_factory = Comparator
+
+
+def _write(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else hayson.encode_entity(value)
+
+
+def _read(value: Any) -> Entity | None:
+    # Text, or parsed JSON where the driver has JSON functions of its own (asyncpg, psycopg).
+    return None if value is None else hayson.decode_entity(value)
+
+
+class Instant(TypeDecorator[dt.datetime]):
+    """An instant in UTC: TIMESTAMPTZ on PostgreSQL, microseconds since 1970 on SQLite."""
+
+    impl = TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type."""
+        own = BigInteger() if dialect.name == "sqlite" else TIMESTAMP(timezone=True)
+        return dialect.type_descriptor(own)
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> Any:
+        """Turn an aware datetime into what the database stores."""
+        return value if value is None or dialect.name != "sqlite" else to_micros(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
+        """Turn what the database stores into an aware datetime in UTC."""
+        return value if value is None or dialect.name != "sqlite" else from_micros(value)
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICRO = dt.timedelta(microseconds=1)
+
+
+def to_micros(ts: dt.datetime) -> int:
+    """Return an aware datetime as microseconds since 1970."""
+    return (ts - _EPOCH) // _MICRO
+
+
+def from_micros(micros: int) -> dt.datetime:
+    """Return microseconds since 1970 as a datetime in UTC."""
+    return _EPOCH + dt.timedelta(microseconds=micros)

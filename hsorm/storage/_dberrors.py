@@ -1,0 +1,66 @@
+"""The errors of databases and drivers, turned into ours in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from hsorm.errors import StorageError, StorageUnavailableError
+
+__all__ = ["database_errors"]
+
+# SQLSTATE classes of PostgreSQL that mean: no connection, not let in, no such database, shutting
+# down.
+_NO_CONNECTION = ("08", "28", "3D", "57P")
+
+
+@contextmanager
+def database_errors(url: str) -> Iterator[None]:
+    """Turn what SQLAlchemy and the drivers raise inside into `StorageError`s and the like.
+
+    Errors of programming (a wrong type, a missing attribute) pass through: they are bugs, and
+    should look like it.
+    """
+    try:
+        yield
+    except PoolTimeoutError as exc:
+        raise StorageUnavailableError(url, f"no free connection: {exc.args[0]}") from exc
+    except DBAPIError as exc:
+        original = exc.orig or exc
+        cause = original.__cause__ or original
+        lost = exc.connection_invalidated or isinstance(exc, InterfaceError)
+        raise _translated(url, cause, lost=lost or _cannot_open(exc)) from exc
+    except (OSError, TimeoutError) as exc:
+        raise StorageUnavailableError(url, _first_line(exc)) from exc
+    except Exception as exc:
+        if not _is_asyncpg(exc):
+            raise
+        raise _translated(url, exc, lost=False) from exc
+
+
+def _translated(
+    url: str, exc: BaseException, *, lost: bool
+) -> StorageError | StorageUnavailableError:
+    state = getattr(exc, "sqlstate", None) or ""
+    no_state_of_server = _is_asyncpg(exc) and not state  # asyncpg's own: the connection is closed
+    if lost or no_state_of_server or state.startswith(_NO_CONNECTION):
+        return StorageUnavailableError(url, _first_line(exc))
+    return StorageError(_first_line(exc))
+
+
+def _cannot_open(exc: DBAPIError) -> bool:
+    # SQLite says it by its text alone: a folder that is not there, a file that is no database.
+    return isinstance(exc, OperationalError) and "unable to open" in str(exc.orig)
+
+
+def _is_asyncpg(exc: BaseException) -> bool:
+    # By name: the driver is optional and must not be imported here.
+    return type(exc).__module__.startswith("asyncpg")
+
+
+def _first_line(exc: BaseException) -> str:
+    text = str(exc) or type(exc).__name__
+    return text.splitlines()[0].strip().rstrip(".")

@@ -1,0 +1,89 @@
+"""What the adapters share: the calls that are made of other calls, and the life of an adapter."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Protocol, Self
+
+from hsorm.errors import UnknownEntityError
+from hsorm.filter.ast import Node
+from hsorm.kinds import Entity, Number, Uri, as_ref
+from hsorm.ops.nav import ROOTS, below, nav_rows
+from hsorm.storage.protocol import Id
+
+__all__ = ["BaseAdapter", "about_entity", "utc_now"]
+
+
+def utc_now() -> dt.datetime:
+    """Return the present in UTC: the one clock of the adapters."""
+    return dt.datetime.now(dt.UTC)
+
+
+class _Reads(Protocol):
+    async def read(self, filter_str: str | Node) -> list[Entity]: ...
+
+    async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]: ...
+
+    async def read_by_id(self, id: Id) -> Entity: ...
+
+
+class BaseAdapter:
+    """The part of an adapter that is the same for each: `read_by_id`, `nav`, `async with`."""
+
+    async def connect(self) -> None:
+        """Open the storage; here there is nothing to open."""
+
+    async def close(self) -> None:
+        """Close the storage; here there is nothing to close."""
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def read_by_id(self: _Reads, id: Id) -> Entity:
+        """Read one entity by id; see `EntityReader.read_by_id`."""
+        (found,) = await self.read_by_ids([id])
+        if found is None:
+            raise UnknownEntityError(as_ref(id).val)
+        return found
+
+    async def nav(self: _Reads, nav_id: Id | None = None) -> list[Entity]:
+        """Read one level of the navigation tree; see `Navigator.nav`."""
+        if nav_id is not None:
+            filter = below(await self.read_by_id(nav_id))
+            return nav_rows(await self.read(filter)) if filter is not None else []
+        for filter in ROOTS:
+            if found := await self.read(filter):
+                return nav_rows(found)
+        return []
+
+
+def about_entity(
+    backend: str, backend_version: str, entities: int, *, url: str | None = None
+) -> Entity:
+    """Return the answer of `about()`; see `StorageAdapter.about`."""
+    try:
+        product_version = version("hsorm")
+    except PackageNotFoundError:  # run from a folder that was never installed
+        product_version = "unknown"
+    about: Entity = {
+        "productName": "hsorm",
+        "productVersion": product_version,
+        "haystackVersion": "4.0",
+        "serverTime": utc_now(),
+        "backend": backend,
+        "backendVersion": backend_version,
+        "entities": Number(entities),
+    }
+    return about if url is None else {**about, "url": Uri(url)}

@@ -1,0 +1,66 @@
+"""`open_storage`: the adapter that a URL asks for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from hsorm.errors import StorageUrlError
+from hsorm.storage._sql import Create
+from hsorm.storage.memory import InMemoryAdapter
+from hsorm.storage.sqlite import SqliteAdapter
+
+if TYPE_CHECKING:
+    from hsorm.storage.protocol import StorageAdapter
+
+__all__ = ["DEFAULT_URL", "open_storage"]
+
+DEFAULT_URL: Final = "sqlite:///hsorm.db"
+"""The storage where nothing else is said: a file in the current folder."""
+
+_FORMS = "memory://, sqlite:///file.db, or postgresql://user@host/database"
+
+
+def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageAdapter:
+    """Return the adapter for a URL; it connects at `async with`, `connect()` or the first call.
+
+    Args:
+        url: `memory://`, `sqlite:///file.db` (or `sqlite:////absolute/file.db`), or
+            `postgresql://user:password@host/database`. None is HSORM_URL, or else `hsorm.db` in the
+            current folder.
+        create: `"auto"` makes or upgrades tables on connecting, `"never"` raises instead.
+
+    Raises:
+        StorageUrlError: The URL names no backend of ours.
+        MissingExtraError: The driver of the backend is not installed; the error names the extra.
+    """
+    url = url or os.environ.get("HSORM_URL") or DEFAULT_URL
+    scheme, sep, rest = url.partition("://")
+    if not sep:
+        raise StorageUrlError(url, f"no URL: {_FORMS}")
+    match scheme.partition("+")[0]:
+        case "memory":
+            return InMemoryAdapter()
+        case "sqlite":
+            return SqliteAdapter(_sqlite_path(url), create=create)
+        case "postgres" | "postgresql":
+            # Its driver is an extra, which nothing else here needs.
+            from hsorm.storage.timescale import TimescaleAdapter
+
+            return TimescaleAdapter(url, create=create)
+        case _:
+            raise StorageUrlError(url.replace(rest, "…"), f"no backend of ours: {_FORMS}")
+
+
+def _sqlite_path(url: str) -> Path | str:
+    try:
+        path = make_url(url).database
+    except (ArgumentError, ValueError):
+        path = None
+    if not path:
+        raise StorageUrlError(url, "no file in it: sqlite:///file.db")
+    return path
