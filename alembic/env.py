@@ -1,6 +1,7 @@
 """Where Alembic runs our migrations: on a connection that it is given, or on HSORM_URL.
 
-Arguments (`-x name=value`): `url`, `schema`, `prefix`, and `timescale=auto|require|off`.
+Arguments (`-x name=value`): `url`, `schema`, `prefix`, `timescale=auto|require|off`, and
+`lose_data=yes` for a downgrade that drops rows.
 """
 
 from __future__ import annotations
@@ -37,7 +38,12 @@ def setting(name: str, default: Any = None) -> Any:
 
 
 prefix, schema = setting("prefix", ""), setting("schema")
-config.attributes.update(prefix=prefix, schema=schema, timescale=setting("timescale", "auto"))
+config.attributes.update(
+    prefix=prefix,
+    schema=schema,
+    timescale=setting("timescale", "auto"),
+    lose_data=setting("lose_data") == "yes",
+)
 metadata = MetaData()
 make_tables(metadata, prefix=prefix, schema=schema)
 ours = {table.name for table in metadata.tables.values()}
@@ -50,6 +56,14 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
     return type_ != "table" or name in ours
 
 
+def include_object(
+    object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
+) -> bool:
+    """Leave the GIN index to the database that has such indexes."""
+    is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
+    return not is_gin or context.get_context().dialect.name == "postgresql"
+
+
 def run(connection: Connection | None, **options: Any) -> None:
     context.configure(
         connection=connection,
@@ -58,6 +72,7 @@ def run(connection: Connection | None, **options: Any) -> None:
         version_table_schema=schema,
         include_schemas=schema is not None,
         include_name=include_name,
+        include_object=include_object,
         render_as_batch=True,
         **options,
     )

@@ -345,9 +345,16 @@ def is_list(value: object) -> TypeGuard[Sequence[Kind]]:
     return isinstance(value, (list, tuple))
 
 
-def instant(value: dt.datetime) -> dt.datetime:
-    """Return an aware datetime in UTC, where comparing means comparing instants (rule K4)."""
-    return value.astimezone(dt.UTC)
+def instant(value: dt.datetime) -> dt.timedelta:
+    """Return the instant of a datetime as the time since year 1 in UTC (rule K4).
+
+    Datetimes themselves will not do: two of one zone compare by wall clock, and in the first and
+    last hours of the calendar UTC has no datetime for them.
+    """
+    return value.replace(tzinfo=None) - _YEAR_1 - (value.utcoffset() or dt.timedelta())
+
+
+_YEAR_1: Final = dt.datetime(1, 1, 1)  # noqa: DTZ001 - only ever subtracted
 
 
 def equal(a: object, b: object) -> bool:

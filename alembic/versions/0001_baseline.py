@@ -27,7 +27,7 @@ def upgrade() -> None:
     id_type = sa.Text(collation="C") if on_postgresql else sa.Text()
     json = postgresql.JSONB() if on_postgresql else sa.JSON()
     instant = sa.TIMESTAMP(timezone=True) if on_postgresql else sa.BigInteger()
-    prefix, schema = _setting("prefix"), _setting("schema")
+    prefix, schema = _names()
     op.create_table(
         f"{prefix}entities",
         sa.Column("id", id_type, primary_key=True),
@@ -55,17 +55,25 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    prefix, schema = _setting("prefix"), _setting("schema")
-    op.drop_table(f"{prefix}history", schema=schema)
-    op.drop_table(f"{prefix}entities", schema=schema)
+    prefix, schema = _names()
+    names = (f"{prefix}history", f"{prefix}entities")
+    if not (op.get_context().as_sql or context.config.attributes.get("lose_data")):
+        _refuse_to_lose_data(names, schema)
+    for name in names:
+        op.drop_table(name, schema=schema)
 
 
-def _setting(name: str) -> str:
-    return (
-        str(context.config.attributes.get(name) or "")
-        if name == "prefix"
-        else context.config.attributes.get(name)
-    )
+def _refuse_to_lose_data(names: tuple[str, ...], schema: str | None) -> None:
+    for name in names:
+        rows = sa.table(name, schema=schema)
+        if op.get_bind().scalar(sa.select(sa.literal(1)).select_from(rows).limit(1)):
+            raise SystemExit(f"{name} has rows, which the downgrade would drop: -x lose_data=yes")
+
+
+def _names() -> tuple[str, str | None]:
+    """Return the prefix of the tables' names, and their schema."""
+    attributes = context.config.attributes
+    return attributes.get("prefix") or "", attributes.get("schema")
 
 
 def _make_hypertable(table: str, schema: str | None) -> None:
@@ -87,7 +95,9 @@ def _make_hypertable(table: str, schema: str | None) -> None:
 
 def _has_timescale(wish: str) -> bool:
     """Have the extension in this database, if the server offers it and we may create it."""
-    if op.get_context().as_sql:  # a script for another time: it must not depend on today's server
+    if op.get_context().as_sql:
+        # A script has no server to ask: "auto" is a plain table there, so say "require" if it is to
+        # be a hypertable.
         if wish == "require":
             op.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         return wish == "require"

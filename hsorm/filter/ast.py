@@ -125,7 +125,7 @@ def _no_datetime(val: dt.datetime) -> str | None:
     if val.utcoffset() is None:
         return f"{val.isoformat()} has no time zone: a dateTime needs one"
     try:
-        instant(val)
+        val.astimezone(dt.UTC)
     except OverflowError:
         return f"{val.isoformat()} is beyond the years 1 to 9999 in UTC"
     return None

@@ -343,13 +343,8 @@ def _time_key(val: Any) -> dt.time | None:
 def _datetime_key(val: Any) -> dt.timedelta | None:
     if not isinstance(val, dt.datetime) or val.utcoffset() is None:
         return None
-    try:
-        return instant(val) - _YEAR_1
-    except OverflowError:  # its instant in UTC is before year 1 or after 9999
-        return val.replace(tzinfo=dt.UTC) - _YEAR_1 - (val.utcoffset() or dt.timedelta())
+    return instant(val)
 
-
-_YEAR_1: Final = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
 
 _KEYS: Final[dict[type, Callable[[Any], Any]]] = {
     bool: _bool_key,

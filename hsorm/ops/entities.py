@@ -151,7 +151,12 @@ def _check_xstr(value: XStr, id: str, tag: str) -> XStr:
 def _check_datetime(value: dt.datetime, id: str, tag: str) -> dt.datetime:
     if value.utcoffset() is None:
         raise InvalidTagError(id, tag, f"{value.isoformat()} has no time zone: add one")
-    return with_zone(value)
+    try:
+        value.astimezone(dt.UTC)
+        return with_zone(value)
+    except OverflowError:
+        reason = f"{value.isoformat()} is outside the years 1 to 9999 in UTC"
+        raise InvalidTagError(id, tag, reason) from None
 
 
 def _check_grid(grid: Grid, id: str, tag: str) -> Grid:

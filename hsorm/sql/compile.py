@@ -33,7 +33,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from hsorm.codecs import hayson
 from hsorm.filter import parse
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or
-from hsorm.kinds import Number, Ref, Symbol, Uri, instant, symbol_form
+from hsorm.kinds import Number, Ref, Symbol, Uri, symbol_form
 from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are rendered
 from hsorm.sql.constructs import (
     REF,
@@ -118,6 +118,8 @@ def _where(node: Node, scope: _Scope) -> _Bool:
             return and_(*(_where(term, scope) for term in terms))
         case Or(terms):
             return or_(*(_where(term, scope) for term in terms))
+        case Cmp(val=str() | Uri()) if "\0" in str(node.val):
+            return _beside_nul(node, scope)
         case Has(path) | Missing(path) | Cmp(path):
             return _walk(node, path.names, scope)
         case IsA(symbol):
@@ -126,6 +128,21 @@ def _where(node: Node, scope: _Scope) -> _Bool:
             return false()  # without a namespace of specs (F62)
         case _:
             assert_never(node)
+
+
+def _beside_nul(node: Cmp, scope: _Scope) -> _Bool:
+    """The term for a text with U+0000, which databases can neither hold nor bind.
+
+    Nothing stored equals it, and in the order of texts it comes right behind its part before that.
+    """
+    if node.op is CmpOp.EQ:
+        return false()
+    if node.op is CmpOp.NE:
+        return _where(Has(node.path), scope)
+    before = str(node.val).partition("\0")[0]
+    val = Uri(before) if isinstance(node.val, Uri) else before
+    op = CmpOp.LE if node.op in (CmpOp.LT, CmpOp.LE) else CmpOp.GT
+    return _where(Cmp(node.path, op, val), scope)
 
 
 def _is_a(symbol: Symbol, scope: _Scope) -> _Bool:
@@ -358,7 +375,8 @@ def _holds(compare: Callable[[Any, Any], Any], special: float, literal: float) -
 
 
 def _instant_text(ts: dt.datetime) -> str:
-    return instant(ts).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    text = ts.astimezone(dt.UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")
 
 
 # ---- dates and times ----------------------------------------------------------------------------
