@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
 from sqlalchemy import (
@@ -19,7 +19,6 @@ from sqlalchemy import (
     Text,
     and_,
     case,
-    cast,
     false,
     func,
     literal_column,
@@ -28,7 +27,6 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 
 from hsorm.codecs import hayson
 from hsorm.filter import parse
@@ -38,6 +36,7 @@ from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are 
 from hsorm.sql.constructs import (
     REF,
     AnyRef,
+    HasKey,
     HasTag,
     Instant,
     IsInstant,
@@ -47,6 +46,7 @@ from hsorm.sql.constructs import (
     TextAt,
     Variant,
     bound,
+    bound_document,
     bound_number,
 )
 
@@ -73,14 +73,24 @@ class _Scope:
         tags: The dict as JSON.
         id: The id's column where the dict is an entity, None for a nested dict.
         target: The table that refs lead to, with columns `id` and `tags`.
+        known: What `_reached` has made already. A path may go on in a nested dict or through a ref
+            at each of its names: without this, every name would double the statement.
     """
 
     tags: ColumnElement[Any]
     id: ColumnElement[Any] | None
     target: FromClause
+    known: dict[tuple[_Term, tuple[str, ...]], Select[tuple[Any]]] = field(default_factory=dict)
 
     def inside(self, name: str) -> _Scope:
-        return replace(self, tags=SubDict(self.tags, name), id=None)
+        outer = self.tags
+        # One step of several names: SQLite before 3.46 reads no more than 100 open parentheses.
+        deeper = (
+            SubDict(outer.tags, *outer.names, name)
+            if isinstance(outer, SubDict)
+            else SubDict(outer, name)
+        )
+        return replace(self, tags=deeper, id=None)
 
 
 def compile_filter(
@@ -112,12 +122,18 @@ def compile_filter(
     return _where(node, scope)
 
 
-def _where(node: Node, scope: _Scope) -> _Bool:
+# SQLite before 3.46 reads no more than some thirty levels, and a path takes its share of them.
+_DEEP: Final = 8
+
+
+def _where(node: Node, scope: _Scope, level: int = 0) -> _Bool:
     match node:
+        case And() | Or() if level == _DEEP and (apart := _apart(node, scope)) is not None:
+            return apart
         case And(terms):
-            return and_(*(_where(term, scope) for term in terms))
+            return and_(*(_where(term, scope, level + 1) for term in terms))
         case Or(terms):
-            return or_(*(_where(term, scope) for term in terms))
+            return or_(*(_where(term, scope, level + 1) for term in terms))
         case Cmp(val=str() | Uri()) if "\0" in str(node.val):
             return _beside_nul(node, scope)
         case Has(path) | Missing(path) | Cmp(path):
@@ -128,6 +144,18 @@ def _where(node: Node, scope: _Scope) -> _Bool:
             return false()  # without a namespace of specs (F62)
         case _:
             assert_never(node)
+
+
+def _apart(node: Node, scope: _Scope) -> _Bool | None:
+    """Say a deep part as a statement of its own: the id is among those for which it is true."""
+    if scope.id is None:
+        return None
+    table = scope.tags.table.alias()
+    tags, id = table.corresponding_column(scope.tags), table.corresponding_column(scope.id)
+    if tags is None or id is None:  # the id is of another table
+        return None
+    ids = select(id).where(_where(node, replace(scope, tags=tags, id=id))).cte()
+    return scope.id.in_(select(ids.c[0]))
 
 
 def _beside_nul(node: Cmp, scope: _Scope) -> _Bool:
@@ -160,7 +188,7 @@ def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
     if not rest:
         return _at_end(node, scope.tags, name)
     missing = isinstance(node, Missing)
-    reached = _reached(node, rest, scope.target)
+    reached = _reached(node, rest, scope)
     kind, val = KindAt(scope.tags, name), TextAt(scope.tags, name, "val")
     step = _switch(
         kind,
@@ -172,7 +200,8 @@ def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
         },
         true() if missing else false(),
     )
-    return step if missing else and_(HasTag(scope.tags, name), step)
+    # Presence is what an index answers; there is none for the names in a nested dict.
+    return step if missing or scope.id is None else and_(HasKey(scope.tags, name), step)
 
 
 def _constant(name: str) -> ColumnElement[str]:
@@ -192,17 +221,21 @@ def _switch(
     return case(*whens, value=kind, else_=otherwise)
 
 
-def _reached(node: _Term, rest: tuple[str, ...], target: FromClause) -> Select[tuple[Any]]:
+def _reached(node: _Term, rest: tuple[str, ...], scope: _Scope) -> Select[tuple[Any]]:
     """Select the ids of the entities from which the rest of the path makes the term true.
 
     For `not`, of those from which it does not: a ref that dangles leads to nothing, which is
     missing.
     """
-    entity = target.alias()
-    there = _walk(node, rest, _Scope(entity.c.tags, entity.c.id, target))
-    # A CTE, for a ref and a list of refs both look in it: it is computed once, when first needed.
-    ids = select(entity.c.id).where(not_(there) if isinstance(node, Missing) else there).cte()
-    return select(ids.c.id)
+    found = scope.known.get((node, rest))
+    if found is None:
+        entity = scope.target.alias()
+        there = _walk(node, rest, replace(scope, tags=entity.c.tags, id=entity.c.id))
+        where = not_(there) if isinstance(node, Missing) else there
+        # A CTE, for a ref and a list of refs both look in it: computed once, when first needed.
+        ids = select(entity.c.id).where(where).cte()
+        found = scope.known[node, rest] = select(ids.c.id)
+    return found
 
 
 def _in(ref: ColumnElement[str], ids: Select[tuple[Any]], missing: bool) -> _Bool:
@@ -237,7 +270,7 @@ def _at_end(node: _Term, tags: ColumnElement[Any], name: str) -> _Bool:
         case Cmp(op=CmpOp.EQ, val=val):
             return _equals(tags, name, val)
         case Cmp(op=op, val=val):
-            return and_(HasTag(tags, name), _compare(tags, name, op, val))
+            return and_(HasKey(tags, name), _compare(tags, name, op, val))
 
 
 # ---- equality: what GIN answers -----------------------------------------------------------------
@@ -249,7 +282,7 @@ def _equals(tags: ColumnElement[Any], name: str, val: Any) -> _Bool:
     match val:
         case dt.datetime() | dt.time():
             # One instant has many texts, so containment cannot find it; the tag's presence helps.
-            return and_(HasTag(tags, name), plain)
+            return and_(HasKey(tags, name), plain)
         case Number(unit=None) if val.val == val.val and abs(val.val) != float("inf"):
             # A bare number has no unit by its form; one in an object might have one.
             as_object = {"_kind": "number", "val": hayson.encode(val)}
@@ -273,7 +306,7 @@ def _list_holds(tags: ColumnElement[Any], name: str, ref: Ref) -> _Bool:
 
 def _contains(tags: ColumnElement[Any], doc: dict[str, Any]) -> _Bool:
     # Containment compares kinds, too, and lets a stored ref have any `dis` (K1, K3).
-    return tags.op("@>", is_comparison=True)(cast(bound(hayson.to_json(doc).decode()), JSONB))
+    return tags.op("@>", is_comparison=True)(bound_document(hayson.to_json(doc).decode()))
 
 
 # ---- comparisons: any operator on any kind, by a CASE on what is stored --------------------------

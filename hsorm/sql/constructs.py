@@ -14,7 +14,19 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Float, Numeric, Text, cast, literal, literal_column
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Dialect,
+    Float,
+    Numeric,
+    String,
+    Text,
+    TypeDecorator,
+    cast,
+    literal,
+    literal_column,
+)
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import JSON, BigInteger, TypeEngine
@@ -25,6 +37,7 @@ from hsorm.kinds import number_text
 __all__ = [
     "REF",
     "AnyRef",
+    "HasKey",
     "HasTag",
     "Instant",
     "IsInstant",
@@ -35,6 +48,7 @@ __all__ = [
     "TextAt",
     "Variant",
     "bound",
+    "bound_document",
     "bound_number",
 ]
 
@@ -77,6 +91,12 @@ class _AtTag(_Construct):
 
 class HasTag(_AtTag):
     """The tag is there and is not null."""
+
+    type = Boolean()
+
+
+class HasKey(_AtTag):
+    """The tag is there, were it null: for an index, beside a condition that is exact by itself."""
 
     type = Boolean()
 
@@ -167,6 +187,28 @@ class Variant(_Construct):
 def bound(text: str) -> ColumnElement[str]:
     """Bind a text."""
     return literal(text, Text())
+
+
+class _Document(TypeDecorator[str]):
+    """JSONB given as text, past the JSON functions of the engine, which may be a host's own."""
+
+    impl = JSONB
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        """Leave the text as it is."""
+
+    def literal_processor(self, dialect: Dialect) -> Any:
+        """Write the text into SQL."""
+        return String().literal_processor(dialect)  # type: ignore[no-untyped-call]
+
+
+def bound_document(text: str) -> ColumnElement[str]:
+    """Bind JSON text as JSONB (PostgreSQL).
+
+    Not a cast of a bound text: a generic plan would parse that anew for each row it tests.
+    """
+    return literal(text, _Document())
 
 
 def bound_number(val: float) -> ColumnElement[Any]:

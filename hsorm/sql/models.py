@@ -93,5 +93,6 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
 def _attach(table: Any, metadata: MetaData, prefix: str, schema: str | None) -> Table:
     copy: Table = table.to_metadata(metadata, name=f"{prefix}{table.name}", schema=schema)
     for index in copy.indexes:
+        index.ddl_if(dialect="postgresql")  # the condition is not copied along
         index.name = quoted_name(f"{prefix}{index.name}", None)
     return copy

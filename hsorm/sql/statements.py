@@ -70,10 +70,14 @@ def _in_use(tables: Tables) -> ColumnElement[bool]:
     return not_(HasTag(tables.entities.c.tags, "trash"))
 
 
-def select_entities(tables: Tables, filter: str | Node, limit: int | None = None) -> Select[Any]:
-    """Select `id` and `tags` (as text) of the entities that match a filter, by id."""
+def select_entities(
+    tables: Tables, filter: str | Node, limit: int | None = None, *, ordered: bool = True
+) -> Select[Any]:
+    """Select `id` and `tags` (as text) of the entities that match a filter, by id if `ordered`."""
     where = compile_filter(filter, tags=tables.entities.c.tags, id=tables.entities.c.id)
-    statement = select(*_row(tables)).where(where, _in_use(tables)).order_by(tables.entities.c.id)
+    statement = select(*_row(tables)).where(where, _in_use(tables))
+    if ordered:
+        statement = statement.order_by(tables.entities.c.id)
     return statement if limit is None else statement.limit(limit)
 
 

@@ -40,7 +40,11 @@ class BaseAdapter:
         """Close the storage; here there is nothing to close."""
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except BaseException:
+            await self.close()  # nobody else will: `async with` has not begun
+            raise
         return self
 
     async def __aexit__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -68,6 +69,7 @@ class SqlAdapter(BaseAdapter, ABC):
         self._owns_engine = owns_engine
         self._connected = False
         self._connecting = asyncio.Lock()
+        self._last_mod: dt.datetime | None = None
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -102,7 +104,7 @@ class SqlAdapter(BaseAdapter, ABC):
                 tables are made.
         """
         with database_errors(self.url):
-            async with self._begin() as connection:
+            async with _alone(), self._begin() as connection:
                 await connection.run_sync(migrate.upgrade, timescale=timescale, **self._names)
 
     async def close(self) -> None:
@@ -133,7 +135,10 @@ class SqlAdapter(BaseAdapter, ABC):
 
     @abstractmethod
     async def _store(self, rows: Iterator[tuple[str, str]]) -> None:
-        """Insert or replace entities, given as id and Hayson text, in one transaction."""
+        """Insert or replace entities, given as id and Hayson text by id, in one transaction.
+
+        The rows are made while they are taken; an InvalidTagError of one ends the transaction.
+        """
 
     @abstractmethod
     async def _write_items(self, id: str, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
@@ -180,7 +185,8 @@ class SqlAdapter(BaseAdapter, ABC):
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
         wanted = [as_ref(id).val for id in ids]
-        rows = await self._fetch(statements.select_by_ids(self.tables, wanted))
+        possible = [id for id in wanted if _is_possible(id)]
+        rows = await self._fetch(statements.select_by_ids(self.tables, possible))
         tags_of = dict(tuple(row) for row in rows)
         # Decoded for each place anew: the caller may change one without changing the other.
         return [_entity(id, tags_of[id]) if id in tags_of else None for id in wanted]
@@ -189,7 +195,7 @@ class SqlAdapter(BaseAdapter, ABC):
 
     async def create(self, entity: Mapping[str, Any]) -> Entity:
         """Add one entity; see `EntityWriter.create`."""
-        made = stamp(check_entity(entity), next_mod(utc_now()))
+        made = stamp(check_entity(entity), self._next_mod())
         id: Ref = made["id"]
         insert = statements.insert_entity(self.tables, self.engine.dialect.name)
         async with self._change() as connection:
@@ -207,14 +213,17 @@ class SqlAdapter(BaseAdapter, ABC):
             tags = found.scalar()
             if tags is None:
                 raise UnknownEntityError(id)
-            merged = merge(_entity(id, tags), changes, utc_now())
+            merged = merge(_entity(id, tags), changes, self._next_mod())
             update = statements.update_entity(self.tables)
             await connection.execute(update, {"entity_id": id, "tags": merged})
+        self._last_mod = max(self._last_mod or merged["mod"], merged["mod"])
         return as_read(merged)
 
     async def delete(self, id: Id) -> None:
         """Remove one entity and its history; see `EntityWriter.delete`."""
         val = as_ref(id).val
+        if not _is_possible(val):
+            raise UnknownEntityError(val)
         async with self._change() as connection:
             deleted = await connection.execute(statements.delete_entity(self.tables, val))
             if deleted.first() is None:
@@ -224,13 +233,20 @@ class SqlAdapter(BaseAdapter, ABC):
     async def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> int:
         """Insert or replace many entities by id; see `EntityWriter.load_entities`."""
         await self._ready()
-        checked = {entity["id"].val: entity for entity in map(check_entity, entities)}
-        if checked:
-            mod = next_mod(utc_now())
-            rows = ((id, hayson.encode_entity(stamp(checked[id], mod))) for id in checked)
+        last = _last_of_each(entities)
+        if last:
+            mod = self._next_mod()
+            # In order of id, so that two loads at a time wait for each other instead of failing.
+            rows = ((id, _stored(last[id], mod)) for id in sorted(last))
             with database_errors(self.url):
                 await self._store(rows)
-        return len(checked)
+        return len(last)
+
+    def _next_mod(self) -> dt.datetime:
+        # What a load replaces is not read, so that its mods are later is for the clock to say; one
+        # that has not moved since is what this is for (C6).
+        self._last_mod = next_mod(utc_now(), self._last_mod)
+        return self._last_mod
 
     # ---- history --------------------------------------------------------------------------------
 
@@ -256,6 +272,51 @@ class SqlAdapter(BaseAdapter, ABC):
         checked = check_items(point, items)
         with database_errors(self.url):
             await self._write_items(point.id, checked)
+
+
+def _last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return by id the entities to load, yet to be checked; the last one where an id repeats.
+
+    Raises:
+        InvalidTagError: An entity without an id, or one whose id comes again, cannot be stored.
+    """
+    last: dict[str, Mapping[str, Any]] = {}
+    for raw in entities:
+        id = raw.get("id")
+        if type(id) is not Ref:
+            id = check_entity(raw)["id"]
+        if id.val in last:
+            check_entity(last[id.val])
+        last[id.val] = raw
+    return last
+
+
+def _stored(raw: Mapping[str, Any], mod: dt.datetime) -> str:
+    return hayson.encode_entity(stamp(check_entity(raw), mod))
+
+
+_MIGRATING = threading.Lock()
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Wait until nobody else in this process migrates: Alembic's `op` and `context` are global.
+
+    Asked for again and again, not waited for: who has it may need this very event loop to go on.
+    """
+    while not _MIGRATING.acquire(blocking=False):  # noqa: ASYNC110 - for all loops and threads
+        await asyncio.sleep(0.02)
+    try:
+        yield
+    finally:
+        _MIGRATING.release()
+
+
+def _is_possible(id: str) -> bool:
+    """Tell whether a row can have this id at all: not with U+0000 or half a surrogate pair."""
+    if id.isascii():
+        return "\0" not in id
+    return "\0" not in id and not any("\ud800" <= char <= "\udfff" for char in id)
 
 
 def _entity(id: str, tags: str) -> Entity:

@@ -41,9 +41,10 @@ async def test_the_example_with_a_database_runs(code: str, fresh_postgres_url: s
     await run(code, DATABASE_URL=fresh_postgres_url)
 
 
-@pytest.mark.parametrize(
-    "page", [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))], ids=lambda p: p.name
-)
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files_that_are_there(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8"))
 

@@ -9,6 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
+    HasKey,
     HasTag,
     Instant,
     IsInstant,
@@ -37,11 +38,18 @@ def _json(compiler: SQLCompiler, tags: Any, names: tuple[str, ...], **kw: Any) -
     return f"({compiler.process(tags, **kw)}{steps})"
 
 
+@compiles(HasKey, "postgresql")
+def _has_key(element: HasKey, compiler: SQLCompiler, **kw: Any) -> str:
+    (name,) = element.names
+    return f"({compiler.process(element.tags, **kw)} ? '{name}')"
+
+
 @compiles(HasTag, "postgresql")
 def _has_tag(element: HasTag, compiler: SQLCompiler, **kw: Any) -> str:
     tags, (name,) = compiler.process(element.tags, **kw), element.names
     # The first half is what GIN answers, the second sees a JSON null, which is no tag (F32).
-    return f"({tags} ? '{name}' AND ({tags} ->> '{name}') IS NOT NULL)"
+    # IS TRUE, for what is no dict at all may have an element of that name, but no such member.
+    return f"({tags} ? '{name}' AND (({tags} -> '{name}') <> 'null') IS TRUE)"
 
 
 @compiles(KindAt, "postgresql")

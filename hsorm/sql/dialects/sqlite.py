@@ -9,6 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
+    HasKey,
     HasTag,
     Instant,
     IsInstant,
@@ -27,8 +28,9 @@ def _path(*names: str) -> str:
     return "'$" + "".join(f'."{name}"' for name in names) + "'"
 
 
+@compiles(HasKey, "sqlite")
 @compiles(HasTag, "sqlite")
-def _has_tag(element: HasTag, compiler: SQLCompiler, **kw: Any) -> str:
+def _has_tag(element: HasKey | HasTag, compiler: SQLCompiler, **kw: Any) -> str:
     tags = compiler.process(element.tags, **kw)
     # json_type is NULL for an absent tag and 'null' for a JSON null, which is no tag either (F32).
     return f"(coalesce(json_type({tags}, {_path(*element.names)}), 'null') <> 'null')"
