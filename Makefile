@@ -33,7 +33,7 @@ test: setup servers lint types  ## Everything: lint, types, all tests against re
 	$(BIN)/pytest -n auto --dist loadgroup
 
 test-fast: setup  ## The tests that need no server
-	$(BIN)/pytest -n auto --dist loadgroup -m "not postgres and not plain_postgres and not redis and not wheel"
+	HSORM_TEST_NO_SERVERS=1 $(BIN)/pytest -n auto --dist loadgroup -m "not wheel"
 
 # 3 means that a server is missing, which the tests say in their summary (and refuse under CI).
 servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL and Redis Stack for the tests

@@ -8,6 +8,11 @@ Open a storage, read by filter, write history::
 `TimescaleAdapter` is in `hsorm.storage.timescale` and needs the extra `postgres`.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from hsorm import errors
 from hsorm.errors import HsormError
 from hsorm.filter import evaluate, parse, print_filter
@@ -26,14 +31,16 @@ from hsorm.kinds import (
     Uri,
     XStr,
 )
-from hsorm.sql import Tags, compile_filter
-from hsorm.storage import (
-    HisItem,
-    InMemoryAdapter,
-    SqliteAdapter,
-    StorageAdapter,
-    open_storage,
-)
+
+if TYPE_CHECKING:
+    from hsorm.sql import Tags, compile_filter
+    from hsorm.storage import (
+        HisItem,
+        InMemoryAdapter,
+        SqliteAdapter,
+        StorageAdapter,
+        open_storage,
+    )
 
 __all__ = [
     "MARKER",
@@ -62,3 +69,20 @@ __all__ = [
     "parse",
     "print_filter",
 ]
+
+# What needs SQLAlchemy is imported when first asked for: that takes thrice as long as the rest.
+_LATER = {
+    "HisItem": "hsorm.storage.protocol",
+    "InMemoryAdapter": "hsorm.storage.memory",
+    "SqliteAdapter": "hsorm.storage.sqlite",
+    "StorageAdapter": "hsorm.storage.protocol",
+    "Tags": "hsorm.sql",
+    "compile_filter": "hsorm.sql",
+    "open_storage": "hsorm.storage.factory",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

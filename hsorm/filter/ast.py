@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_NESTING",
+    "MAX_PATH",
     "And",
     "Cmp",
     "CmpOp",
@@ -38,6 +39,9 @@ __all__ = [
     "Path",
 ]
 
+
+MAX_PATH: Final = 8
+"""Names that a path may have: each arrow is a subquery to databases, and not all take many."""
 
 MAX_NESTING: Final = 100
 """Levels of parentheses that a filter may have (OC 6)."""
@@ -70,13 +74,15 @@ Literal: TypeAlias = bool | Number | str | Ref | Uri | Symbol | dt.date | dt.tim
 
 
 class Path(msgspec.Struct, frozen=True):
-    """Tag names joined by `->`; at least one (rule F50)."""
+    """Tag names joined by `->`; at least one, at most `MAX_PATH` (rule F50)."""
 
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if not self.names:
             raise ValueError("a path has at least one name")
+        if len(self.names) > MAX_PATH:
+            raise ValueError(f"a path has at most {MAX_PATH} names")
         for name in self.names:
             if not _NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is no tag name of a filter: ASCII letters, digits, _")

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias, TypeVar
 from hsorm.errors import FilterSyntaxError
 from hsorm.filter.ast import (
     MAX_NESTING,
+    MAX_PATH,
     UNIT,
     And,
     Cmp,
@@ -209,6 +210,8 @@ class _Parser:
             self.advance()
             if self.kind != "id":
                 raise self.error('a tag name after "->"')
+            if len(names) == MAX_PATH:
+                raise self.error(f"at most {MAX_PATH} names in a path")
             names.append(self.take())
         return Path(tuple(names))
 

@@ -62,7 +62,7 @@ def check_changes(raw: Mapping[str, Any]) -> Entity:
         if not _tag_name_fits(name):
             raise InvalidTagError(id.val, str(name), _NAME_RULE)
         kind = type(value)
-        if kind is Marker or kind is bool or (kind is Ref and _ref_id_fits(value.val)):
+        if kind is Marker or kind is bool or (kind is Ref and _is_plain_ref(value)):
             out[name] = value
         else:
             out[name] = _checked(value, id.val, name)
@@ -96,6 +96,10 @@ def _tag_name_fits(name: object) -> bool:
 @lru_cache(maxsize=65536)
 def _ref_id_fits(val: str) -> bool:
     return is_ref_id(val)
+
+
+def _is_plain_ref(ref: Ref) -> bool:
+    return ref.dis is None and _ref_id_fits(ref.val)
 
 
 def _checked(value: Any, id: str, tag: str) -> Any:

@@ -452,7 +452,8 @@ def _at_part(
             found = compare(func.coalesce(tz, bound("GMT")), bound(val))
         case _:
             return true() if node.op is CmpOp.NE else false()
-    return func.coalesce(found, false())
+    # A text of other people's that is no dateTime has no parts.
+    return _when(IsInstant(text), found)
 
 
 def _cut(text: ColumnElement[str]) -> ColumnElement[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from sqlalchemy import URL, make_url
@@ -9,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from hsorm.errors import StorageUrlError
 
-__all__ = ["engine_url", "safe_url"]
+__all__ = ["engine_url", "safe_url", "sqlite_path"]
 
 _DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
@@ -33,7 +34,9 @@ def engine_url(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise StorageUrlError(str(url), "no URL, such as postgresql://user@host/database") from None
+        shown = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", str(url))
+        reason = "no URL, such as postgresql://user@host/database"
+        raise StorageUrlError(shown, reason) from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         reason = (
@@ -47,3 +50,15 @@ def safe_url(url: URL) -> str:
     """Return a URL as people write it, without driver and password, fit for messages."""
     name = url.drivername.partition("+")[0]
     return url.set(drivername=name, password=None).render_as_string()
+
+
+def sqlite_path(url: str) -> str:
+    """Return the path in `sqlite:///file.db` or `sqlite:////absolute/file.db`.
+
+    Raises:
+        StorageUrlError: There is none in it.
+    """
+    path = engine_url(url).database
+    if not path:
+        raise StorageUrlError(url, "no file in it: sqlite:///file.db")
+    return path

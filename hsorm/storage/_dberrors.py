@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from hsorm.errors import StorageError, StorageUnavailableError
+from hsorm.errors import HsormError, StorageError, StorageUnavailableError
 
 __all__ = ["database_errors"]
 
@@ -26,6 +26,8 @@ def database_errors(url: str) -> Iterator[None]:
     """
     try:
         yield
+    except HsormError:
+        raise  # said already; a ConnectionError of ours is an OSError, too
     except PoolTimeoutError as exc:
         raise StorageUnavailableError(url, f"no free connection: {exc.args[0]}") from exc
     except DBAPIError as exc:

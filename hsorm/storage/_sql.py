@@ -8,13 +8,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import MetaData, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hsorm.codecs import hayson
-from hsorm.errors import EntityExistsError, SchemaOutdatedError, UnknownEntityError
+from hsorm.errors import CodecError, EntityExistsError, SchemaOutdatedError, UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.his.checks import check_items, reading_point, writing_point
 from hsorm.his.rows import from_row
@@ -27,12 +27,9 @@ from hsorm.sql.models import make_tables
 from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
-from hsorm.storage.protocol import HisItem, Id, Sort
+from hsorm.storage.protocol import Create, HisItem, Id, Sort
 
-__all__ = ["Create", "SqlAdapter"]
-
-Create: TypeAlias = Literal["auto", "never"]
-"""What `connect()` does about tables that are missing or behind: bring them up, or raise."""
+__all__ = ["SqlAdapter"]
 
 _Rows: TypeAlias = Sequence[Any]
 
@@ -321,7 +318,11 @@ def _is_possible(id: str) -> bool:
 
 def _entity(id: str, tags: str) -> Entity:
     """Return an entity as read from its row, whoever wrote that (R12)."""
-    entity = hayson.decode_entity(tags)
+    try:
+        entity = hayson.decode_entity(tags)
+    except (CodecError, AttributeError) as exc:  # the latter where the tags are no JSON object
+        reason = exc.reason if isinstance(exc, CodecError) else "its tags are no JSON object"
+        raise CodecError(reason, where=f"entity @{id}") from None
     own = entity.get("id")
     entity["id"] = Ref(id, own.dis if isinstance(own, Ref) else None)
     return as_read(entity)

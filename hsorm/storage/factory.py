@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from typing import Final
 
 from hsorm.errors import StorageUrlError
-from hsorm.storage._sql import Create
 from hsorm.storage.memory import InMemoryAdapter
-from hsorm.storage.sqlite import SqliteAdapter
-
-if TYPE_CHECKING:
-    from hsorm.storage.protocol import StorageAdapter
+from hsorm.storage.protocol import Create, StorageAdapter
 
 __all__ = ["DEFAULT_URL", "open_storage"]
 
@@ -42,25 +34,19 @@ def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageA
     scheme, sep, rest = url.partition("://")
     if not sep:
         raise StorageUrlError(url, f"no URL: {_FORMS}")
+    # Each backend is imported when it is asked for: memory needs no SQLAlchemy, and the driver of
+    # PostgreSQL is an extra.
     match scheme.partition("+")[0]:
         case "memory":
             return InMemoryAdapter()
         case "sqlite":
-            return SqliteAdapter(_sqlite_path(url), create=create)
+            from hsorm.sql.urls import sqlite_path
+            from hsorm.storage.sqlite import SqliteAdapter
+
+            return SqliteAdapter(sqlite_path(url), create=create)
         case "postgres" | "postgresql":
-            # Its driver is an extra, which nothing else here needs.
             from hsorm.storage.timescale import TimescaleAdapter
 
             return TimescaleAdapter(url, create=create)
         case _:
             raise StorageUrlError(url.replace(rest, "…"), f"no backend of ours: {_FORMS}")
-
-
-def _sqlite_path(url: str) -> Path | str:
-    try:
-        path = make_url(url).database
-    except (ArgumentError, ValueError):
-        path = None
-    if not path:
-        raise StorageUrlError(url, "no file in it: sqlite:///file.db")
-    return path

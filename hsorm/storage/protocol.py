@@ -19,6 +19,7 @@ from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, Ref
 
 __all__ = [
+    "Create",
     "EntityReader",
     "EntityWriter",
     "HisItem",
@@ -32,6 +33,9 @@ __all__ = [
 
 Id: TypeAlias = Ref | str
 """The id of an entity: `Ref("p:demo:r:1")`, `"p:demo:r:1"` or `"@p:demo:r:1"`."""
+
+Create: TypeAlias = Literal["auto", "never"]
+"""What `connect()` does about tables that are missing or behind: bring them up, or raise."""
 
 Sort: TypeAlias = Literal["id", "dis"]
 """The order of a read: by id (by code point), or by display text as people expect it (rule R7)."""

@@ -10,14 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Select, event, func, select
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Select, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from hsorm.his.rows import to_row
 from hsorm.kinds import REMOVE, Kind
 from hsorm.sql import statements
 from hsorm.storage._dberrors import database_errors
-from hsorm.storage._sql import Create, SqlAdapter
+from hsorm.storage._sql import SqlAdapter
+from hsorm.storage.protocol import Create
 
 __all__ = ["SqliteAdapter"]
 
@@ -89,7 +90,9 @@ def _engine(path: str) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=path)
     if path == ":memory:":
         # The one connection is the database.
-        engine = create_async_engine(url, pool_size=1, max_overflow=0)
+        engine = create_async_engine(
+            url, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0
+        )
     else:
         engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _prepare)

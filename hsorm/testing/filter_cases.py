@@ -519,7 +519,7 @@ _TABLE: Final[tuple[tuple[str, str, str], ...]] = (
     ("F57", 'id->dis == "Ann"', "person-1"),
     ("F57", "not id->id", ""),
     ("F58", 'next->next->next->dis == "Zone 2"', "zone-1"),
-    ("F58", "next->next->next->next->next->next->next->next->zone", "zone-1..3"),
+    ("F58", "next->next->next->next->next->next->next->zone", "zone-1..3"),
     ("F58", "next->id == @zone-3", "zone-3"),
     # ---- logic and the other terms ----
     ("F60", "site or zone", f"{_SITES} zone-1..3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
@@ -72,6 +73,7 @@ async def migrate_by(url: str, command: Callable[..., Any], *args: str, **settin
 
     def run(connection: Connection) -> None:
         config = migrate.config(connection)
+        config.stdout = io.StringIO()  # its default is the stdout of when Alembic was imported
         config.attributes.update(settings)
         command(config, *args)
 

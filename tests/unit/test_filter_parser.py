@@ -422,3 +422,14 @@ def test_a_damaged_filter_parses_or_is_a_syntax_error(text: str, data: st.DataOb
     inserted = data.draw(st.one_of(st.sampled_from(_TOKENS), st.just("")))
 
     _parse_or_error(text[:start] + inserted + text[end:])
+
+
+def test_a_path_has_at_most_eight_names() -> None:
+    """More is an error on every backend alike, at the name that is too much."""
+    assert parse("->".join("abcdefgh"))
+
+    with pytest.raises(FilterSyntaxError, match="at most 8 names in a path") as caught:
+        parse("->".join("abcdefghi"))
+    assert caught.value.pos == len("a->b->c->d->e->f->g->h->")
+    with pytest.raises(ValueError, match="at most 8 names"):
+        Path(tuple("abcdefghi"))

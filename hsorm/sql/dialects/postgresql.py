@@ -102,7 +102,8 @@ def _instant(element: Instant, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(Variant, "postgresql")
 def _variant(element: Variant, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.indexed, **kw)
+    # In parentheses: it may be an OR, and stand beside an AND or behind a NOT.
+    return f"({compiler.process(element.indexed, **kw)})"
 
 
 @compiles(IsListed, "postgresql")

@@ -95,7 +95,7 @@ def _seconds(text: str) -> str:
 
 @compiles(Variant)
 def _variant(element: Variant, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.plain, **kw)
+    return f"({compiler.process(element.plain, **kw)})"
 
 
 @compiles(IsListed, "sqlite")

@@ -1,0 +1,125 @@
+"""`hsorm db`: the tables of a storage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from hsorm.cli._command import command, make_group
+from hsorm.cli._session import CliError, Session, UsageError, is_missing_file
+
+if TYPE_CHECKING:
+    from hsorm.storage._sql import SqlAdapter
+
+__all__ = ["group"]
+
+group = make_group("db", "Make, upgrade and check the tables.")
+
+
+async def upgrade(
+    session: Session,
+    timescale: Annotated[
+        Literal["auto", "require", "off"],
+        typer.Option("--timescale", help="Whether history becomes a hypertable (PostgreSQL)."),
+    ] = "auto",
+) -> None:
+    """Bring the tables to the newest revision; make them where there are none."""
+    from hsorm.sql.migrate import HEAD
+
+    store = _sql_store(session)
+    try:
+        found = await store.revision()
+        if found == HEAD:
+            session.say(f"{store.url} is up to date (revision {HEAD}).")
+            return
+        _refuse_newer(store, found)
+        with _log_shown(session):
+            await _migrate(store, timescale)
+        session.say(f"{store.url} was upgraded from {found or 'nothing'} to revision {HEAD}.")
+    finally:
+        await store.close()
+
+
+async def status(session: Session) -> None:
+    """Say which revision the tables have; the exit code is 1 unless they are up to date."""
+    from hsorm.sql.migrate import HEAD
+
+    found: str | None = None
+    if is_missing_file(session.url):
+        url = session.shown_url
+    else:
+        store = _sql_store(session)
+        try:
+            found, url = await store.revision(), store.url
+            _refuse_newer(store, found)
+        finally:
+            await store.close()
+    session.say(f"database  {url}")
+    session.say(f"revision  {found or 'none'}")
+    session.say(f"head      {HEAD}")
+    if found == HEAD:
+        session.say("Up to date.")
+        return
+    session.say(f"Behind: run `hsorm --url {url} db upgrade`")
+    session.exit_code = 1
+
+
+def _sql_store(session: Session) -> SqlAdapter:
+    from hsorm.storage._sql import SqlAdapter
+    from hsorm.storage.factory import open_storage
+
+    store = open_storage(session.url, create="never")
+    if not isinstance(store, SqlAdapter):
+        raise UsageError(f"{session.url} has no tables: name a database with --url")
+    return store
+
+
+def _refuse_newer(store: SqlAdapter, found: str | None) -> None:
+    from hsorm.sql.migrate import HEAD
+
+    if found is not None and found > HEAD:
+        raise CliError(
+            f"{store.url} is at revision {found}, which is newer than this version of hsorm "
+            f"({HEAD}): install a newer hsorm"
+        )
+
+
+async def _migrate(store: SqlAdapter, timescale: Literal["auto", "require", "off"]) -> None:
+    from alembic.util import CommandError
+
+    try:
+        await store.upgrade(timescale=timescale)
+    except CommandError as exc:
+        raise CliError(f"{store.url} cannot be upgraded: {exc}") from exc
+
+
+class _Shown(logging.Handler):
+    """Prints what the migrations tell of what they did."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(logging.INFO)
+        self._session = session
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._session.say(f"  {record.getMessage()}")
+
+
+@contextmanager
+def _log_shown(session: Session) -> Iterator[None]:
+    log, handler = logging.getLogger("alembic.hsorm"), _Shown(session)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+command(group, "upgrade", examples=("db upgrade", "db upgrade --timescale require"))(upgrade)
+command(group, "status", examples=("db status", "db status -u postgresql://me@host/db"))(status)

@@ -1,0 +1,37 @@
+'''Tests for backends: ours, and those of other people.
+
+`hsorm.testing.conformance` holds the whole contract of `StorageAdapter` as classes of async tests.
+They know nothing of any backend. Run them over yours with pytest and pytest-asyncio
+(`asyncio_mode = "auto"`): a conftest.py says how an empty storage is made, ::
+
+    @pytest.fixture
+    async def store():
+        async with MyAdapter(...) as adapter:  # nothing in it, each time
+            yield adapter
+
+    @pytest.fixture
+    def capabilities():
+        return frozenset({Capability.SHARED, Capability.DURABLE})  # or frozenset()
+
+    @pytest.fixture
+    async def another_store():
+        """Return a function that opens one more adapter over the data of `store`."""
+        async with AsyncExitStack() as stack:
+
+            async def another():
+                return await stack.enter_async_context(MyAdapter(...))
+
+            yield another
+
+and a test module takes the classes over, all of them or one by one::
+
+    from hsorm.testing import conformance
+
+    class TestReads(conformance.ReadTests):
+        """Reads."""
+
+`another_store` is only asked for by tests of a capability. Answers never differ by backend: what a
+`Capability` names is something that only some backends have, never a way to answer otherwise.
+
+`hsorm.testing.filter_cases` holds filters with their answers, for other implementations of filters.
+'''

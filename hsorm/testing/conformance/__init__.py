@@ -1,0 +1,56 @@
+"""The contract of `StorageAdapter` as classes of async tests; `hsorm.testing` says how to run them.
+
+Every class takes a fixture `store`, an adapter with nothing in it.
+"""
+
+import pytest
+
+# Before they are imported, so that a failing assert shows the values.
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{topic}"
+        for topic in (
+            "aliasing", "bad_input", "filters", "habits", "history", "kinds", "nav", "reads",
+            "shared", "writes",
+        )
+    )
+)  # fmt: skip
+
+from hsorm.testing.conformance.aliasing import AliasingTests  # noqa: E402 - after the call above
+from hsorm.testing.conformance.bad_input import BadInputTests  # noqa: E402
+from hsorm.testing.conformance.capabilities import Capability  # noqa: E402
+from hsorm.testing.conformance.filters import FilterTests  # noqa: E402
+from hsorm.testing.conformance.habits import HabitTests  # noqa: E402
+from hsorm.testing.conformance.history import HistoryRangeTests, HistoryWriteTests  # noqa: E402
+from hsorm.testing.conformance.kinds import KindTests  # noqa: E402
+from hsorm.testing.conformance.nav import NavTests  # noqa: E402
+from hsorm.testing.conformance.reads import ReadTests, TrashTests  # noqa: E402
+from hsorm.testing.conformance.shared import DurableTests, SharedTests  # noqa: E402
+from hsorm.testing.conformance.writes import (  # noqa: E402
+    CreateTests,
+    DeleteTests,
+    LoadTests,
+    ModTests,
+    UpdateTests,
+)
+
+__all__ = [
+    "AliasingTests",
+    "BadInputTests",
+    "Capability",
+    "CreateTests",
+    "DeleteTests",
+    "DurableTests",
+    "FilterTests",
+    "HabitTests",
+    "HistoryRangeTests",
+    "HistoryWriteTests",
+    "KindTests",
+    "LoadTests",
+    "ModTests",
+    "NavTests",
+    "ReadTests",
+    "SharedTests",
+    "TrashTests",
+    "UpdateTests",
+]
