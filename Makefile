@@ -1,6 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := hsorm alembic tests benchmarks scripts examples
+SOURCES := hsorm alembic tests benchmarks scripts
 
 .DEFAULT_GOAL := help
 .PHONY: help setup format lint types test test-fast servers servers-stop demo migration bench check clean
