@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateSchema
 
 from alembic import context
 from hsorm.sql.migrate import VERSION_TABLE
@@ -38,6 +39,8 @@ def setting(name: str, default: Any = None) -> Any:
 
 
 prefix, schema = setting("prefix", ""), setting("schema")
+if setting("timescale", "auto") not in ("auto", "require", "off"):
+    raise SystemExit(f"timescale={setting('timescale')}: auto, require or off")
 config.attributes.update(
     prefix=prefix,
     schema=schema,
@@ -80,7 +83,7 @@ def run(connection: Connection | None, **options: Any) -> None:
         if connection is not None and connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if schema is not None:
-                connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+                connection.execute(CreateSchema(schema, if_not_exists=True))
         context.run_migrations()
 
 

@@ -1,9 +1,8 @@
 """How fast the codecs read and write entities, beside those of phable, in one run.
 
 Run `python benchmarks/codecs.py [FOLDER]`. FOLDER holds one building as `alpha.json`, `alpha.zinc`
-and `alpha.trio`; without it (and without `../shared/data` beside the checkout) 2,000 generated
-entities serve. Each cell is the median of seven runs, taken in turns so that a pause of the machine
-hits both sides alike.
+and `alpha.trio`; without it 2,000 generated entities serve. Each cell is the median of seven runs,
+taken in turns so that a pause of the machine hits both sides alike.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def _make_hypertable(table: str, schema: str | None) -> None:
     if wish == "off" or not _has_timescale(wish):
         log.info("history is a plain table (timescale=%s)", wish)
         return
-    name = f'"{schema}"."{table}"' if schema else f'"{table}"'
+    quoted = op.get_context().dialect.identifier_preparer.format_table
+    name = quoted(sa.table(table, schema=schema))
     # Its own index on ts would be one that no model knows, and one more to keep up on every write.
     op.execute(
         sa.text(

@@ -27,6 +27,7 @@ __all__ = ["Series", "charts", "path_of", "show", "title_of"]
 _COLORS: Final = (6, 3, 2, 5, 4, 1)  # of the terminal's own palette
 _WIDEST: Final = 120
 _HOUR: Final = 3600
+_LARGEST: Final = 1e300  # the length of an axis has to be finite, too
 
 
 class Series(NamedTuple):
@@ -69,7 +70,7 @@ class Series(NamedTuple):
 def _drawable(value: Any) -> float | None:
     if isinstance(value, bool):
         return float(value)
-    return value.val if isinstance(value, Number) and math.isfinite(value.val) else None
+    return value.val if isinstance(value, Number) and abs(value.val) <= _LARGEST else None
 
 
 def _holes(points: Sequence[tuple[float, float]]) -> Iterator[int]:

@@ -92,7 +92,7 @@ _WRONG_USAGE: type[Exception] = typer.BadParameter.__mro__[2]
 def _wrong_usage(exc: Any) -> int:
     ctx = getattr(exc, "ctx", None)
     path = ctx.command_path if ctx is not None else "hsorm"
-    message = " ".join(exc.format_message().split())
+    message = " ".join(exc.format_message().replace("Value error, ", "").split())
     report(f"{message.rstrip('.')}; see {path} --help")
     return int(exc.exit_code)
 

@@ -88,7 +88,8 @@ async def read(
         most = TABLE_ROWS + 1 if limit is None else limit
         found = await store.read(filter, most, sort=sort)
         cut = limit is None and len(found) > TABLE_ROWS
-        total = await store.read_count(filter) if cut else len(found)
+        # With a limit of 0 nothing is found, however many match.
+        total = await store.read_count(filter) if cut or limit == 0 else len(found)
     show_entities(session, found[:TABLE_ROWS] if cut else found, total, cols=names)
 
 

@@ -113,6 +113,7 @@ async def write(
     """Write one item into the history of a point, or delete one."""
     from hsorm.cli._stamps import parse_stamp, parse_value
     from hsorm.cli._values import text_of
+    from hsorm.his import writing_point
 
     try:
         instant = dt.datetime.now(dt.UTC) if ts == "now" else parse_stamp(ts)
@@ -124,8 +125,9 @@ async def write(
         hint = ", a text needs quotes: '\"text\"'" if value[:1].isalpha() else ""
         raise UsageError(f"VALUE {value!r}: {exc.reason}{hint}") from None
     async with session.storage() as store:
+        point = writing_point(await store.read_by_id(id))
         await store.his_write(id, [{"ts": instant, "val": val}])
-    id, when = as_ref(id).val, instant.isoformat()
+    id, when = point.id, text_of(instant.astimezone(point.zone))
     if val is REMOVE:
         session.say(f"Deleted what @{id} had at {when}.")
     else:
@@ -155,7 +157,8 @@ async def import_(
         batches = await _checked(store, columns, name)
         count = await _write_batches(session, store, batches, name)
     points = sum(1 for _, items in batches if items)
-    session.say(f"Wrote {count:,} items of {points:,} {'point' if points == 1 else 'points'}.")
+    what = f"{count:,} {'item' if count == 1 else 'items'}"
+    session.say(f"Wrote {what} of {points:,} {'point' if points == 1 else 'points'}.")
 
 
 _Batches = list[tuple[str, list[dict[str, Any]]]]

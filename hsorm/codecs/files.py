@@ -120,9 +120,16 @@ def _entity(value: Any, place: str, line: int | None = None) -> Entity:
     return value
 
 
+def _no_error(grid: Grid) -> None:
+    """Refuse what a server answers when it has failed: its `err` grid is no empty building."""
+    if "err" in grid.meta:
+        raise CodecError(f"no entities but the error of a server: {grid.meta.get('dis', 'err')}")
+
+
 def _read_zinc(text: str) -> Iterator[Entity]:
     reader = zinc.Reader(text)
     grid = reader.document()
+    _no_error(grid)
     for at, row in enumerate(grid.rows):
         if not isinstance(row.get("id"), Ref):
             _entity(row, f"rows[{at}]", place(text, reader.row_at[at])[0])
@@ -184,6 +191,7 @@ def _json_entities(value: Any, decode: _Decode) -> Iterator[Entity]:
     if not isinstance(decoded, Grid):
         yield _entity(decoded, "")
         return
+    _no_error(decoded)
     for at, row in enumerate(decoded.rows):
         yield _entity(dict(row), f"rows[{at}]")
 

@@ -168,7 +168,10 @@ def _decode_object(obj: dict[str, Any], ref: _RefOf) -> Any:
 
 
 def _short(obj: object) -> str:
-    text = msgspec.json.encode(obj).decode()
+    try:
+        text = msgspec.json.encode(obj).decode()
+    except (TypeError, ValueError):  # given as objects, it need not be JSON at all
+        text = repr(obj)
     return text if len(text) <= 80 else text[:77] + "…"
 
 
@@ -270,13 +273,16 @@ _DECODERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
 }
 
 
+GRID_VERSIONS: Final = ("2.0", "3.0")
+
+
 def _grid(obj: dict[str, Any], ref: _RefOf) -> Grid:
     meta, cols, rows = obj.get("meta") or {}, obj.get("cols") or [], obj.get("rows") or []
     if not (isinstance(meta, dict) and isinstance(cols, list) and isinstance(rows, list)):
         raise CodecError("grid whose meta, cols or rows are no object and two arrays")
     ver = meta.get("ver", "3.0")
-    if ver not in ("2.0", "3.0"):
-        raise CodecError(f"grid of version {ver!r}: 2.0 and 3.0 are known")
+    if ver not in GRID_VERSIONS:
+        raise CodecError(f"grid of version {ver!r}: {' and '.join(GRID_VERSIONS)} are known")
     tags = _decode_dict({name: val for name, val in meta.items() if name != "ver"}, ref)
     columns = tuple(_col(index, col, ref) for index, col in enumerate(cols))
     return Grid(tags, columns, tuple(_row(index, row, ref) for index, row in enumerate(rows)), ver)
@@ -407,6 +413,8 @@ def datetime_text(value: dt.datetime) -> tuple[str, str]:
 
 
 def _encode_grid(value: Grid) -> dict[str, Any]:
+    if "ver" in value.meta:
+        raise CodecError("a grid with ver in its meta: the version is `Grid.ver`")
     cols = [
         {"name": col.name, "meta": _encode_dict(col.meta)} if col.meta else {"name": col.name}
         for col in value.cols

@@ -6,6 +6,7 @@ Reading only; what is written is Hayson. Source: docHaystack, Json (version 3).
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from hsorm.codecs.hayson import date_of, parse_json
@@ -141,12 +142,20 @@ def _only(value: Any) -> Callable[[str], Any]:
     return read
 
 
+# float() alone would take "1_0", "infinity", blanks and the digits of every script.
+_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _SPECIAL: Final = {"INF": math.inf, "-INF": -math.inf, "NaN": math.nan}
 
 
 def _number(text: str) -> Number:
     val, _, unit = text.partition(" ")
-    return Number(_SPECIAL[val] if val in _SPECIAL else float(val), unit or None)
+    return Number(_SPECIAL[val] if val in _SPECIAL else _float(val), unit or None)
+
+
+def _float(text: str) -> float:
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no number")
+    return float(text)
 
 
 def _ref(text: str) -> Ref:
@@ -169,7 +178,7 @@ def _time(text: str) -> Any:
 
 def _coord(text: str) -> Coord:
     lat, _, lng = text.partition(",")
-    return Coord(float(lat), float(lng))
+    return Coord(_float(lat), _float(lng))
 
 
 def _x(text: str) -> Any:

@@ -109,7 +109,7 @@ _HINTS: Final[dict[str, str]] = {
 _AFTER: Final[dict[str, str]] = {
     "AND": '"and" in lower case',
     "OR": '"or" in lower case',
-    "=": 'only "==", "!=", "<", "<=", ">" or ">=" as operator',
+    "=": '"==", "!=", "<", "<=", ">" or ">=" as operator',
 }
 _OPS: Final = {op.value: op for op in CmpOp}
 

@@ -16,7 +16,19 @@ import msgspec
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, HisConfigError, HisWriteError
 from hsorm.his.span import midnight
-from hsorm.kinds import MARKER, Coord, Entity, Kind, NAType, Number, Remove, as_ref, kind_name
+from hsorm.kinds import (
+    MARKER,
+    Coord,
+    Entity,
+    Kind,
+    NAType,
+    Number,
+    Ref,
+    Remove,
+    Symbol,
+    as_ref,
+    kind_name,
+)
 from hsorm.zones import zone_of
 
 if TYPE_CHECKING:
@@ -110,7 +122,7 @@ def writing_point(entity: Entity) -> HisPoint:
 
 
 def _shown(entity: Entity, name: str) -> str:
-    return repr(entity[name]) if name in entity else "missing"
+    return _short(entity[name]) if name in entity else "missing"
 
 
 def _zone(id: str, entity: Entity) -> ZoneInfo:
@@ -220,7 +232,7 @@ def _instant(ts: Any) -> dt.datetime:
     if isinstance(ts, dict) and "_kind" in ts:
         ts = _decoded(ts)
     if not isinstance(ts, dt.datetime):
-        raise _ItemError(f"ts is {ts!r} ({kind_name(ts)}): give an aware datetime")
+        raise _ItemError(f"ts is {_short(ts)} ({kind_name(ts)}): give an aware datetime")
     if ts.utcoffset() is None:
         raise _ItemError(f"ts {ts.isoformat()} has no time zone: give an aware datetime")
     try:
@@ -332,5 +344,5 @@ def _special(val: Any, expected: str, accept: _Accept) -> Kind:
 
 
 def _short(val: object) -> str:
-    text = repr(val)
+    text = str(val) if isinstance(val, (Number, Ref, Symbol)) else repr(val)
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -14,6 +14,7 @@ from hsorm.kinds import (
     Coord,
     Entity,
     Grid,
+    GridCol,
     Marker,
     NAType,
     Number,
@@ -33,6 +34,7 @@ __all__ = ["as_read", "check_changes", "check_entity", "merge", "next_mod", "sta
 
 _MAX_STR = 32_767
 _MAX_URI = 1_000
+_MAX_ID = 1_000  # a key of PostgreSQL holds some 2,700 bytes
 _TICK = dt.timedelta(milliseconds=1)
 
 
@@ -79,6 +81,9 @@ def _check_id(raw: Mapping[str, Any]) -> Ref:
         raise InvalidTagError(None, "id", f"an entity needs a Ref as its id, this one is {found}")
     if not _ref_id_fits(id.val):
         raise InvalidTagError(None, "id", f"{id.val!r} is no id: {_REF_RULE}")
+    if len(id.val) > _MAX_ID:
+        reason = f"{len(id.val)} characters are too many: at most {_MAX_ID}"
+        raise InvalidTagError(None, "id", reason)
     return id
 
 
@@ -127,8 +132,18 @@ def _take(value: Any, id: str, tag: str) -> Any:
     return value
 
 
-def _check_number(value: Any, id: str, tag: str) -> Number:
+def _check_number(value: Number, id: str, tag: str) -> Number:
+    if value.unit is not None:
+        _check_text(value.unit, _MAX_STR, id, tag)
+    return value
+
+
+def _number(value: Any, id: str, tag: str) -> Number:
     return Number(value)
+
+
+def _check_time(value: dt.time, id: str, tag: str) -> dt.time:
+    return value.replace(tzinfo=None)  # a Time is its fields, of no zone (K5)
 
 
 def _check_str(value: str, id: str, tag: str) -> str:
@@ -164,9 +179,22 @@ def _check_datetime(value: dt.datetime, id: str, tag: str) -> dt.datetime:
 
 
 def _check_grid(grid: Grid, id: str, tag: str) -> Grid:
-    for row in (grid.meta, *(col.meta for col in grid.cols), *grid.rows):
-        _check_value(row, id, tag)
-    return grid
+    if grid.ver not in hayson.GRID_VERSIONS:
+        known = " and ".join(hayson.GRID_VERSIONS)
+        raise InvalidTagError(id, tag, f"a grid of version {grid.ver!r}: {known} are known")
+    if "ver" in grid.meta:
+        raise InvalidTagError(id, tag, "a grid with ver in its meta: the version is `Grid.ver`")
+    return Grid(
+        _check_dict(grid.meta, id, f"{tag}.meta"),
+        tuple(_check_col(col, id, tag) for col in grid.cols),
+        tuple(_check_dict(row, id, f"{tag}.rows[{i}]") for i, row in enumerate(grid.rows)),
+        grid.ver,
+    )
+
+
+def _check_col(col: GridCol, id: str, tag: str) -> GridCol:
+    _check_text(col.name, _MAX_STR, id, tag)
+    return GridCol(col.name, _check_dict(col.meta, id, f"{tag}.cols.{col.name}"))
 
 
 def _check_list(value: Sequence[Any], id: str, tag: str) -> list[Any]:
@@ -208,12 +236,12 @@ _CHECKS: Final[dict[type, Callable[[Any, str, str], Any]]] = {
     NAType: _take,
     Remove: _take,
     bool: _take,
-    Number: _take,
+    Number: _check_number,
     Symbol: _take,
     Coord: _take,
-    dt.time: _take,
-    int: _check_number,
-    float: _check_number,
+    dt.time: _check_time,
+    int: _number,
+    float: _number,
     str: _check_str,
     Ref: _check_ref,
     Uri: _check_uri,
@@ -260,10 +288,16 @@ def merge(old: Entity, changes: Entity, now: dt.datetime) -> Entity:
     stored, expected = old.get("mod"), changes.get("mod")
     if expected is not None and not equal(expected, stored):
         raise ConflictError(id.val, _mod_text(expected), _mod_text(stored))
-    merged = {**old, **changes}
+    merged = {**old, **changes, "id": _own_id(old)}
     kept = {name: val for name, val in merged.items() if val is not REMOVE}
-    kept["id"] = id
     return stamp(kept, next_mod(now, stored if isinstance(stored, dt.datetime) else None))
+
+
+def _own_id(entity: Entity) -> Ref:
+    """Return an entity's id without the display text that `as_read` filled in from its tags."""
+    id: Ref = entity["id"]
+    filled = dis_of({name: val for name, val in entity.items() if name != "id"})
+    return id if filled is None else Ref(id.val)
 
 
 def _mod_text(mod: object) -> str:

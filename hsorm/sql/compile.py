@@ -16,9 +16,12 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Select,
+    String,
     Text,
+    TypeDecorator,
     and_,
     case,
+    cast,
     false,
     func,
     literal_column,
@@ -27,6 +30,8 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.orm import QueryableAttribute
+from sqlalchemy.types import NullType
 
 from hsorm.codecs import hayson
 from hsorm.filter import parse
@@ -36,6 +41,7 @@ from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are 
 from hsorm.sql.constructs import (
     REF,
     AnyRef,
+    ByCodePoint,
     HasKey,
     HasTag,
     Instant,
@@ -72,14 +78,14 @@ class _Scope:
     Attributes:
         tags: The dict as JSON.
         id: The id's column where the dict is an entity, None for a nested dict.
-        target: The table that refs lead to, with columns `id` and `tags`.
+        target: The columns of tags and id of the table that refs lead to.
         known: What `_reached` has made already. A path may go on in a nested dict or through a ref
             at each of its names: without this, every name would double the statement.
     """
 
     tags: ColumnElement[Any]
     id: ColumnElement[Any] | None
-    target: FromClause
+    target: tuple[ColumnElement[Any], ColumnElement[Any]]
     known: dict[tuple[_Term, tuple[str, ...]], Select[tuple[Any]]] = field(default_factory=dict)
 
     def inside(self, name: str) -> _Scope:
@@ -96,30 +102,52 @@ class _Scope:
 def compile_filter(
     filter: str | Node,
     *,
-    tags: ColumnElement[Any],
-    id: ColumnElement[Any] | None = None,
+    tags: ColumnElement[Any] | QueryableAttribute[Any],
+    id: ColumnElement[Any] | QueryableAttribute[Any] | None = None,
     target: FromClause | None = None,
 ) -> ColumnElement[bool]:
     """Return the condition that a filter is true of a row.
 
     Args:
         filter: The filter, as text or parsed.
-        tags: The column that holds the dict of tags, of type `Tags` or JSONB.
-        id: The column that holds the id; None takes the column `id` of the table of `tags`.
+        tags: The column or mapped attribute that holds the dict of tags, of type `Tags` or JSONB.
+        id: The column that holds the id; None takes the column `id` of the table of `tags`, or its
+            primary key where there is none of that name. What is no text compares as text.
         target: The table where refs lead, with columns `id` and `tags`; None is the table of
-        `tags`.
+            `tags`.
+
+    Note:
+        A filter over refs puts a `WITH` before the statement. Python's sqlite3 begins no
+        transaction before an UPDATE or DELETE that starts so, and commits it by itself: with such
+        statements let SQLAlchemy emit BEGIN, as its chapter on pysqlite says.
 
     Raises:
         FilterSyntaxError: The text is no filter.
+        ValueError: The table has neither a column `id` nor a primary key of one column.
     """
     node = parse(filter) if isinstance(filter, str) else filter
-    table: FromClause = tags.table
-    scope = _Scope(
-        tags=tags,
-        id=table.c.id if id is None else id,
-        target=table if target is None else target,
-    )
-    return _where(node, scope)
+    column = _column(tags)
+    table: FromClause = column.table
+    own = _id_of(table) if id is None else _column(id)
+    there: tuple[ColumnElement[Any], ColumnElement[Any]]
+    if target is not None:
+        there = target.c.tags, target.c.id
+    else:
+        there = column, own if own.table is table else _id_of(table)
+    return _where(node, _Scope(tags=column, id=own, target=there))
+
+
+def _column(given: ColumnElement[Any] | QueryableAttribute[Any]) -> ColumnElement[Any]:
+    return given.expression if isinstance(given, QueryableAttribute) else given
+
+
+def _id_of(table: FromClause) -> ColumnElement[Any]:
+    if "id" in table.c:
+        return table.c.id
+    key = list(table.primary_key)
+    if len(key) != 1:
+        raise ValueError(f"which column of {table.description} holds the id? Say so with id=…")
+    return key[0]
 
 
 # SQLite before 3.46 reads no more than some thirty levels, and a path takes its share of them.
@@ -229,13 +257,20 @@ def _reached(node: _Term, rest: tuple[str, ...], scope: _Scope) -> Select[tuple[
     """
     found = scope.known.get((node, rest))
     if found is None:
-        entity = scope.target.alias()
-        there = _walk(node, rest, replace(scope, tags=entity.c.tags, id=entity.c.id))
+        entity = scope.target[0].table.alias()
+        tags, id = (entity.corresponding_column(column) for column in scope.target)
+        there = _walk(node, rest, replace(scope, tags=tags, id=id))
         where = not_(there) if isinstance(node, Missing) else there
         # A CTE, for a ref and a list of refs both look in it: computed once, when first needed.
-        ids = select(entity.c.id).where(where).cte()
+        ids = select(_as_text(id).label("id")).where(where).cte()
         found = scope.known[node, rest] = select(ids.c.id)
     return found
+
+
+def _as_text(id: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a host's id, which may be a number or a UUID, as the text that a Ref holds."""
+    kind = id.type.impl if isinstance(id.type, TypeDecorator) else id.type
+    return id if isinstance(kind, (String, NullType)) else cast(id, Text())
 
 
 def _in(ref: ColumnElement[str], ids: Select[tuple[Any]], missing: bool) -> _Bool:
@@ -250,7 +285,9 @@ def _at_id(node: _Term, id: ColumnElement[Any]) -> _Bool:
         case Missing():
             return false()
         case Cmp(op=op, val=Ref(val)):
-            comparison: _Bool = _OPERATORS[op](id, bound(val))
+            text = _as_text(id)
+            own = text if op in (CmpOp.EQ, CmpOp.NE) else ByCodePoint(text)
+            comparison: _Bool = _OPERATORS[op](own, bound(val))
             return comparison
         case Cmp(op=op):
             return true() if op is CmpOp.NE else false()

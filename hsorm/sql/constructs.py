@@ -37,6 +37,7 @@ from hsorm.kinds import number_text
 __all__ = [
     "REF",
     "AnyRef",
+    "ByCodePoint",
     "HasKey",
     "HasTag",
     "Instant",
@@ -155,6 +156,12 @@ class _OfText(_Construct):
 
     def __init__(self, text: ColumnElement[str]) -> None:
         self.text = text
+
+
+class ByCodePoint(_OfText):
+    """The text, to be ordered by code point, whatever collation its column has (OC 3)."""
+
+    type = Text()
 
 
 class IsInstant(_OfText):

@@ -143,6 +143,9 @@ class MutableTags(Mutable, _TrackedDict):
         super().__init__()
         self._take(self, values)
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return type(self), (dict(self),)  # the unit of work tracks a mapped object's when unpickled
+
     @classmethod
     def coerce(cls, key: str, value: Any) -> Any:
         """Track a plain dict that is assigned to the attribute."""

@@ -34,7 +34,8 @@ def engine_url(url: str | URL) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        shown = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", str(url))
+        # A password that spoils a URL may hold any of its signs: leave out all before the host.
+        shown = re.sub(r"(?<=://).*@", "***@", str(url), flags=re.DOTALL)
         reason = "no URL, such as postgresql://user@host/database"
         raise StorageUrlError(shown, reason) from None
     driver = _DRIVERS.get(parsed.drivername)
@@ -43,7 +44,23 @@ def engine_url(url: str | URL) -> URL:
             f"{parsed.drivername}:// is no SQL backend of ours: postgresql:// and sqlite:/// are"
         )
         raise StorageUrlError(safe_url(parsed), reason)
-    return parsed.set(drivername=driver)
+    return _with_known_options(parsed.set(drivername=driver))
+
+
+# What follows the `?`, as SQLAlchemy and asyncpg call it; `sslmode` is what everybody writes.
+_OPTIONS: Final = {
+    "postgresql": {"sslmode": "ssl", "ssl": "ssl", "host": "host", "port": "port"},
+    "sqlite": {},
+}
+
+
+def _with_known_options(url: URL) -> URL:
+    options = _OPTIONS[url.get_backend_name()]
+    unknown = url.query.keys() - options.keys()
+    if unknown:
+        known = f"known are {', '.join(options)}" if options else "there are none"
+        raise StorageUrlError(safe_url(url), f"unknown option {min(unknown)!r}: {known}")
+    return url.set(query={options[name]: value for name, value in url.query.items()})
 
 
 def safe_url(url: URL) -> str:
@@ -58,7 +75,7 @@ def sqlite_path(url: str) -> str:
     Raises:
         StorageUrlError: There is none in it.
     """
-    path = engine_url(url).database
-    if not path:
-        raise StorageUrlError(url, "no file in it: sqlite:///file.db")
-    return path
+    parsed = engine_url(url)
+    if parsed.host or not parsed.database:
+        raise StorageUrlError(safe_url(parsed), "no file behind three slashes: sqlite:///file.db")
+    return parsed.database

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hsorm.errors import HsormError, StorageError, StorageUnavailableError
@@ -55,7 +55,8 @@ def _translated(
 
 def _cannot_open(exc: DBAPIError) -> bool:
     # SQLite says it by its text alone: a folder that is not there, a file that is no database.
-    return isinstance(exc, OperationalError) and "unable to open" in str(exc.orig)
+    text = str(exc.orig)
+    return "unable to open" in text or "file is not a database" in text
 
 
 def _is_asyncpg(exc: BaseException) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, Missing, Node, Or, Path
 from hsorm.filter.evaluate import Predicate, compile_predicate, value_test
-from hsorm.kinds import Entity, Marker, Number, Ref, Symbol, Uri, is_list
+from hsorm.kinds import Entity, Grid, GridCol, Marker, Number, Ref, Symbol, Uri, is_list
 
 __all__ = ["EntityIndex"]
 
@@ -101,7 +101,9 @@ class EntityIndex:
             kind = type(value)
             if kind is Ref:
                 self._refs[name, value.val].add(id)
-            elif kind not in _SIMPLE and isinstance(value, (list, tuple, Mapping, dt.datetime)):
+            elif kind not in _SIMPLE and isinstance(
+                value, (list, tuple, Mapping, Grid, dt.datetime)
+            ):
                 self._put_compound(id, name, value)
         for name in self._values.keys() & entity.keys():
             self._values[name].add(id, entity[name])
@@ -111,7 +113,7 @@ class EntityIndex:
             self._lists[name].add(id)
             for ref in _refs_in(value):
                 self._refs[name, ref].add(id)
-        else:
+        elif not isinstance(value, Grid):  # grids are not walked (F56)
             self._walkable[name].add(id)
         if not isinstance(value, dt.datetime):
             copiers = (*self._nested.get(id, ()), (name, _copier_of(value)))
@@ -301,10 +303,13 @@ def _copier_of(value: Any) -> Callable[[Any], Any]:
 
 
 def _is_compound(value: Any) -> bool:
-    return isinstance(value, Mapping) or is_list(value)
+    return isinstance(value, (Mapping, Grid)) or is_list(value)
 
 
 def _deep_copy(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _deep_copy(val) for name, val in value.items()}
+    if isinstance(value, Grid):
+        cols = tuple(GridCol(col.name, _deep_copy(col.meta)) for col in value.cols)
+        return Grid(_deep_copy(value.meta), cols, tuple(map(_deep_copy, value.rows)), value.ver)
     return [_deep_copy(val) for val in value] if is_list(value) else value

@@ -33,6 +33,8 @@ __all__ = ["SqlAdapter"]
 
 _Rows: TypeAlias = Sequence[Any]
 
+_MOST = 2**63 - 1  # the greatest LIMIT that a database takes
+
 
 class SqlAdapter(BaseAdapter, ABC):
     """An adapter over an `AsyncEngine`; a subclass says how rows are fetched and written in bulk.
@@ -166,7 +168,7 @@ class SqlAdapter(BaseAdapter, ABC):
         return await self._read(filter_str, limit)
 
     async def _read(self, filter: str | Node, limit: int | None) -> list[Entity]:
-        most = None if limit is None else max(limit, 0)
+        most = None if limit is None else min(max(limit, 0), _MOST)
         return [_entity(id, tags) for id, tags in await self._read_rows(filter, most)]
 
     async def _read_rows(self, filter: str | Node, most: int | None) -> _Rows:

@@ -31,7 +31,7 @@ def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageA
         MissingExtraError: The driver of the backend is not installed; the error names the extra.
     """
     url = url or os.environ.get("HSORM_URL") or DEFAULT_URL
-    scheme, sep, rest = url.partition("://")
+    scheme, sep, _ = url.partition("://")
     if not sep:
         raise StorageUrlError(url, f"no URL: {_FORMS}")
     # Each backend is imported when it is asked for: memory needs no SQLAlchemy, and the driver of
@@ -49,4 +49,4 @@ def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageA
 
             return TimescaleAdapter(url, create=create)
         case _:
-            raise StorageUrlError(url.replace(rest, "…"), f"no backend of ours: {_FORMS}")
+            raise StorageUrlError(f"{scheme}://…", f"no backend of ours: {_FORMS}")

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Select, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from hsorm.errors import StorageUrlError
 from hsorm.his.rows import to_row
 from hsorm.kinds import REMOVE, Kind
 from hsorm.sql import statements
@@ -38,9 +39,14 @@ class SqliteAdapter(SqlAdapter):
             database of this adapter alone, gone when it is closed.
         create: `"auto"` makes or upgrades the tables on `connect()`, `"never"` raises instead.
         prefix: Stands before every name of a table.
+
+    Raises:
+        StorageUrlError: The path is empty.
     """
 
     def __init__(self, path: str | Path, *, create: Create = "auto", prefix: str = "") -> None:
+        if not str(path):  # to SQLite that is a file of each connection's own
+            raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
         super().__init__(_engine(str(path)), owns_engine=True, create=create, prefix=prefix)
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.

@@ -21,7 +21,7 @@ from hsorm.filter.ast import Node
 from hsorm.his.rows import to_row
 from hsorm.kinds import REMOVE, Kind
 from hsorm.sql import statements
-from hsorm.sql.urls import engine_url
+from hsorm.sql.urls import engine_url, safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage.protocol import Create
@@ -57,7 +57,8 @@ class TimescaleAdapter(SqlAdapter):
         schema: The schema of the tables; None is the first one of the search path.
 
     Raises:
-        StorageUrlError: The dsn is none, or there is none.
+        StorageUrlError: The dsn is none, or there is none, or one beside an engine; the engine is
+            of another driver.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class TimescaleAdapter(SqlAdapter):
         schema: str | None = None,
     ) -> None:
         super().__init__(
-            _engine(dsn) if engine is None else engine,
+            _engine(dsn) if engine is None else _checked(engine, dsn),
             owns_engine=engine is None,
             create=create,
             prefix=prefix,
@@ -147,8 +148,12 @@ class TimescaleAdapter(SqlAdapter):
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:
-        async with self._connection() as connection, connection.begin():
-            yield connection
+        async with self._connection() as connection:
+            # Not what a host's engine may be set to: without transactions (AUTOCOMMIT) nothing
+            # would be rolled back, and under stricter ones a row lock that was waited for fails.
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                yield connection
 
     # ---- bulk -----------------------------------------------------------------------------------
 
@@ -195,6 +200,15 @@ async def _copy_into(driver: asyncpg.Connection[Any], target: Table, rows: Itera
     await driver.copy_records_to_table(
         target.name, schema_name=target.schema, columns=columns, records=rows
     )
+
+
+def _checked(engine: AsyncEngine, dsn: str | None) -> AsyncEngine:
+    if dsn is not None:
+        raise StorageUrlError(safe_url(engine.url), "a dsn and an engine: give one of them")
+    if (engine.dialect.name, engine.dialect.driver) != ("postgresql", "asyncpg"):
+        reason = f"an engine over {engine.dialect.driver}: make one for postgresql+asyncpg://"
+        raise StorageUrlError(safe_url(engine.url), reason)
+    return engine
 
 
 def _engine(dsn: str | None) -> AsyncEngine:

@@ -216,6 +216,7 @@ def test_count_limit_sort_and_columns(hsorm: Hsorm, loaded: str) -> None:
 
 def test_nothing_found_is_no_error(hsorm: Hsorm, plant: str) -> None:
     assert hsorm("read", "nosuchtag", "-u", plant) == (0, "Nothing matches.\n", "")
+    assert hsorm("read", "ahu", "--limit", "0", "-u", plant) == (0, "0 of 2 entities.\n", "")
     assert hayson.loads(hsorm("read", "nosuchtag", "--json", "-u", plant).out) == Grid()
 
 

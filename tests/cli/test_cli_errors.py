@@ -147,7 +147,7 @@ def test_a_file_that_is_no_database_is_one_line(hsorm: Hsorm, tmp_path: Path) ->
     for args in (("read", "site"), ("db", "upgrade"), ("db", "status")):
         result = hsorm(*args, "-u", "sqlite:///x.db")
         assert (result.code, result.out) == (1, "")
-        assert result.err == "hsorm: file is not a database\n"
+        assert result.err == "hsorm: cannot reach sqlite:///x.db: file is not a database\n"
     assert (tmp_path / "x.db").read_bytes() == b"no database at all" * 100
 
 
@@ -193,7 +193,6 @@ def test_memory_needs_files(hsorm: Hsorm, files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        (),
         ("read",),
         ("read", "site", "--nope"),
         ("read", "site", "--json", "--csv"),
@@ -212,14 +211,18 @@ def test_memory_needs_files(hsorm: Hsorm, files: dict[str, Path]) -> None:
 )
 def test_wrong_usage_is_one_line_and_two(hsorm: Hsorm, plant: str, args: tuple[str, ...]) -> None:
     result = hsorm("--url", plant, *args)
-    if not args:
-        assert result.code == 0
-        assert "Usage: hsorm" in result.out
-        return
 
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("hsorm: ")
     assert result.err.count("\n") == 1
+    assert "Value error" not in result.err
+
+
+def test_no_command_shows_the_help(hsorm: Hsorm, plant: str) -> None:
+    result = hsorm("--url", plant)
+
+    assert result.code == 0
+    assert "Usage: hsorm" in result.out
 
 
 # ---- around the commands ------------------------------------------------------------------------
@@ -272,6 +275,17 @@ def test_a_closed_pipe_is_quiet(hsorm: Hsorm, plant: str) -> None:
         running.stdout.close()
         assert running.stderr.read() == b""
         assert running.wait(30) in (0, 1)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_error(plant: str, closed: str) -> None:
+    command = [sys.executable, "-m", "hsorm", "-u", plant, "read", "site", "--cols", "dis"]
+    done = subprocess.run(
+        ["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("Harbor House" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
 
 
 def test_ctrl_c_is_quiet_and_130(tmp_path: Path) -> None:

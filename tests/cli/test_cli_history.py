@@ -45,6 +45,8 @@ def test_what_is_written_is_read(hsorm: Hsorm, loaded: str) -> None:
         result = hsorm("his", "write", id, ts, value, "--url", loaded)
         assert (result.code, result.err) == (0, "")
         assert result.out.startswith("Wrote ")
+    # The time is told as `his read` tells it: in the zone of the point.
+    assert result.out == f"Wrote cooling at 2024-03-08T08:00:00-05:00 New_York into @{MODE}.\n"
 
     table = hsorm("his", "read", TEMP, DAY, "--url", loaded).out
     assert table.splitlines() == [
@@ -63,7 +65,7 @@ def test_remove_deletes_an_item(hsorm: Hsorm, loaded: str) -> None:
 
     result = hsorm("his", "write", TEMP, "2024-03-08T13:00:00Z", "R", "--url", loaded)
 
-    assert result.out == f"Deleted what @{TEMP} had at 2024-03-08T13:00:00+00:00.\n"
+    assert result.out == f"Deleted what @{TEMP} had at 2024-03-08T08:00:00-05:00 New_York.\n"
     assert hsorm("his", "read", TEMP, DAY, "-u", loaded).out == f"No history in {DAY}.\n"
 
 
@@ -239,7 +241,7 @@ def test_import_reads_standard_input(
         "his", "import", "-", "-u", plant, stdin=f"ts,{TEMP}\n2024-03-08 08:00,5\n".encode()
     )
 
-    assert (done.returncode, done.stdout) == (0, b"Wrote 1 items of 1 point.\n")
+    assert (done.returncode, done.stdout) == (0, b"Wrote 1 item of 1 point.\n")
     assert len(val_of(hsorm, plant, TEMP)) == 1
 
 
@@ -302,6 +304,16 @@ def test_a_bad_plot_is_one_clear_error(
 
     assert (result.code, result.out) == (code, "")
     assert says in result.err
+
+
+@pytest.mark.parametrize("values", [(1e308, -1e308), ("INF", "-INF"), ("NaN", "NA"), (5e-324, 0)])
+def test_no_value_is_too_large_or_too_small_to_plot(
+    hsorm: Hsorm, filled: str, values: tuple[object, object]
+) -> None:
+    for minute, value in enumerate(values):
+        hsorm("his", "write", TEMP, f"2024-03-08T09:0{minute}:00-05:00", value, "-u", filled)
+
+    assert hsorm("his", "plot", TEMP, DAY, "-u", filled).code == 0
 
 
 def series(

@@ -106,6 +106,22 @@ def test_a_copy_is_a_plain_dict(session: Session) -> None:
     assert type(copy.deepcopy(tags)) is type(pickle.loads(pickle.dumps(tags))) is dict  # noqa: S301
 
 
+def test_a_mapped_object_can_be_pickled(session: Session) -> None:
+    """As for a cache or another process; back in a session, its changes are seen."""
+    room = session.get_one(Room, 1)
+    before = copy.deepcopy(dict(room.tags))
+    pickled = pickle.dumps(room)
+    session.expunge_all()
+
+    again = pickle.loads(pickled)  # noqa: S301 - our own
+    session.add(again)
+    assert again.tags == before
+    assert again not in session.dirty
+    again.tags["custom"]["a"]["b"] = ONE
+
+    assert again in session.dirty
+
+
 def test_what_is_no_dict_is_refused(session: Session) -> None:
     with pytest.raises(ValueError, match="does not accept objects of type"):
         session.get_one(Room, 1).tags = ["a"]  # type: ignore[assignment]

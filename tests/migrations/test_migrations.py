@@ -246,8 +246,11 @@ async def test_two_that_connect_at_once_to_an_empty_database_both_can(any_url: s
     assert list(counts) == [0, 0, 0]
 
 
-async def test_prefix_and_schema_name_every_table(fresh_postgres_url: str) -> None:
-    async with TimescaleAdapter(fresh_postgres_url, prefix="hs_", schema="bms") as store:
+@pytest.mark.parametrize(("prefix", "schema"), [("hs_", "bms"), ('Two "words"_', 'B"MS; --')])
+async def test_prefix_and_schema_name_every_table(
+    fresh_postgres_url: str, prefix: str, schema: str
+) -> None:
+    async with TimescaleAdapter(fresh_postgres_url, prefix=prefix, schema=schema) as store:
         await store.load_entities([{"id": Ref("a"), "r": Ref("a")}])
         assert await store.read_count("r->id==@a") == 1
         await store.load_entities(
@@ -256,7 +259,18 @@ async def test_prefix_and_schema_name_every_table(fresh_postgres_url: str) -> No
         assert await store.read_count("id") == 2
 
     names = await look(
-        fresh_postgres_url, lambda connection: sorted(inspect(connection).get_table_names("bms"))
+        fresh_postgres_url, lambda connection: sorted(inspect(connection).get_table_names(schema))
     )
-    assert names == ["hs_entities", "hs_history", "hs_hsorm_version"]
-    await ran(fresh_postgres_url, "-x", "schema=bms", "-x", "prefix=hs_", "check")
+    assert names == [f"{prefix}{name}" for name in ("entities", "history", "hsorm_version")]
+    await ran(fresh_postgres_url, "-x", f"schema={schema}", "-x", f"prefix={prefix}", "check")
+
+
+async def test_a_wish_that_is_none_is_refused(fresh_postgres_url: str) -> None:
+    done = await alembic(fresh_postgres_url, "-x", "timescale=yes", "upgrade", "head")
+
+    assert done.returncode == 1
+    assert "timescale=yes: auto, require or off" in done.stderr
+    assert (
+        await look(fresh_postgres_url, lambda connection: inspect(connection).get_table_names())
+        == []
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hsorm.errors import HsormError, StorageError, StorageUnavailableError
+from hsorm.errors import StorageError, StorageUnavailableError, StorageUrlError
 from hsorm.kinds import MARKER, Number, Ref
 from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.testing.conformance.examples import ALL, SITE, ids
@@ -205,11 +205,18 @@ async def test_a_file_that_is_no_database(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     store = SqliteAdapter(path)
 
-    with pytest.raises(HsormError, match="not a database"):
+    with pytest.raises(StorageUnavailableError, match="not a database") as caught:
         await store.read("site")
 
     await store.close()
+    assert str(path) in caught.value.url
     assert path.read_bytes() == content
+
+
+def test_an_empty_path_is_refused() -> None:
+    """To SQLite it is a file of each connection's own: tables would come and go."""
+    with pytest.raises(StorageUrlError, match="no file"):
+        SqliteAdapter("")
 
 
 @pytest.mark.parametrize("where", ["missing/building.db", "."])

@@ -133,6 +133,9 @@ BAD: list[tuple[str, bytes, str]] = [
     ("x.json", b'[{"id":"r:a","d":"d:x"}]', r"x.json: \[0\]\.d: 'd:x'"),
     ("x.zinc", b'ver:"3.0"\nid,dis\n@a,\n,"X"\n', r"x.zinc: rows\[1\], line 4: the entity"),
     ("x.trio", b"id:@a\n---\n\ndis:X\n", r"x.trio, line 4: the entity \(dis 'X'\) has no 'id'"),
+    ("x.zinc", b'ver:"3.0" err dis:"Boom"\nempty\n', "x.zinc: .* the error of a server: Boom"),
+    ("x.json", b'{"_kind":"grid","meta":{"err":{"_kind":"marker"}},"cols":[],"rows":[]}', "server"),
+    ("x.json", b'{"meta":{"ver":"3.0","err":"m:"},"cols":[],"rows":[]}', "the error of a server"),
     ("x.trio", b"id:abc\n", "x.trio, line 1: .* 'id' that is no Ref: 'abc'"),
 ]
 

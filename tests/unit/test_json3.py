@@ -103,7 +103,8 @@ def test_a_nested_grid_is_one_by_its_members() -> None:
     [
         "m:x", "n:", "n:a", "n:5kW", "r:", "r:a/b", "d:2024-02-30", "h:24:00", "h:", "t:2015-06-08",
         "t:2015-06-08T15:47:41-04:00", "t:2015-06-08T15:47:41Z Nowhere", "c:1", "c:100,1",
-        "c:nan,nan", "y:Foo", "x:Color", "x:color:red", "q:what",
+        "c:nan,nan", "n:1_0", "n:infinity", "n:٣", "c: 1,2", "y:Foo", "x:Color",
+        "x:color:red", "q:what",
     ],
 )  # fmt: skip
 def test_a_bad_scalar_is_an_error_that_shows_it(raw: str) -> None:

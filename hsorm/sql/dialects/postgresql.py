@@ -9,6 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
+    ByCodePoint,
     HasKey,
     HasTag,
     Instant,
@@ -88,6 +89,11 @@ def _any_ref(element: AnyRef, compiler: SQLCompiler, **kw: Any) -> str:
         f"FROM jsonb_array_elements({value}) AS hs_e WHERE hs_e.value ->> '_kind' = 'ref') AS hs_r "
         f"WHERE {test})"
     )
+
+
+@compiles(ByCodePoint, "postgresql")
+def _by_code_point(element: ByCodePoint, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'({compiler.process(element.text, **kw)} COLLATE "C")'
 
 
 @compiles(IsInstant, "postgresql")

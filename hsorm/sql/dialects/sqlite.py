@@ -9,6 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
+    ByCodePoint,
     HasKey,
     HasTag,
     Instant,
@@ -70,6 +71,11 @@ def _any_ref(element: AnyRef, compiler: SQLCompiler, **kw: Any) -> str:
         f"EXISTS (SELECT 1 FROM (SELECT {ref} AS ref FROM json_each({tags}, {_path(element.name)}) "
         f"AS hs_e) AS hs_r WHERE hs_r.ref IS NOT NULL AND ({test}))"
     )
+
+
+@compiles(ByCodePoint, "sqlite")
+def _by_code_point(element: ByCodePoint, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.text, **kw)} COLLATE BINARY)"
 
 
 @compiles(IsInstant, "sqlite")

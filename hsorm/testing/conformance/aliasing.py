@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hsorm.kinds import MARKER, Entity, Number, Ref
+from hsorm.kinds import MARKER, Entity, Grid, Number, Ref
 from hsorm.storage.protocol import StorageAdapter
 from hsorm.testing.conformance.examples import without_stamp
 
@@ -21,6 +21,7 @@ def _nested() -> Entity:
         "site": MARKER,
         "list": [Number(1), [Number(2)], {"x": [MARKER]}],
         "dict": {"list": [Number(3)], "dict": {"y": MARKER}},
+        "grid": Grid.of([{"a": Number(4), "list": [Number(5)]}], {"m": [MARKER]}),
     }
 
 
@@ -32,6 +33,9 @@ def _spoil(entity: Entity) -> None:
     entity["dict"]["list"].clear()
     entity["dict"]["dict"]["spoilt"] = MARKER
     entity["dict"].pop("dict")
+    entity["grid"].rows[0]["a"] = "spoilt"
+    entity["grid"].rows[0]["list"].clear()
+    entity["grid"].meta["m"].append("spoilt")
     entity["spoilt"] = MARKER
     del entity["site"]
 

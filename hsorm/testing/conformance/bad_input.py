@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from hsorm.errors import HsormError, InvalidTagError, UnknownEntityError
-from hsorm.kinds import MARKER, Number, Ref, Uri, XStr
+from hsorm.kinds import MARKER, Grid, GridCol, Number, Ref, Uri, XStr
 from hsorm.storage.protocol import StorageAdapter
 from hsorm.testing.conformance.examples import AHU, SITE, ids
 
@@ -32,6 +32,7 @@ _BAD_IDS: Final[dict[str, Any]] = {
     "quote": {"id": Ref("a'b")},
     "non-ASCII": {"id": Ref("é")},
     "U+0000": {"id": Ref("a\0")},
+    "beyond a key of PostgreSQL": {"id": Ref("aZ9" * 1_000)},
     "Hayson that is none": {"id": {"_kind": "ref"}},
     "Hayson of another kind": {"id": {"_kind": "marker"}},
 }
@@ -54,6 +55,14 @@ _BAD_TAGS: Final[dict[str, tuple[Any, Any]]] = {
     "U+0000 in a uri": ("x", Uri("a\0b")),
     "U+0000 in a display text": ("x", Ref("a", "\0")),
     "U+0000 in an xstr": ("x", XStr("Foo", "\0")),
+    "U+0000 in a unit": ("x", Number(1, "a\0")),
+    "lone surrogate in a unit": ("x", Number(1, "a\ud800")),
+    "U+0000 in a column's name": ("x", Grid(cols=(GridCol("\0"),))),
+    "U+0000 in a column's meta": ("x", Grid(cols=(GridCol("a", {"b": "\0"}),))),
+    "U+0000 in a grid's meta": ("x", Grid({"a": "\0"})),
+    "null in a row": ("x", Grid.of([{"a": None}])),  # type: ignore[dict-item]  # what is refused
+    "grid of an unknown version": ("x", Grid(ver="4.0")),
+    "grid with ver in its meta": ("x", Grid({"ver": "3.0"})),
     "U+0000 in a list": ("x", [["\0"]]),
     "U+0000 in a name": ("x", {"\0": MARKER}),
     "lone surrogate": ("x", "a\ud800"),
@@ -65,6 +74,8 @@ _BAD_TAGS: Final[dict[str, tuple[Any, Any]]] = {
     "unknown Hayson": ("x", {"_kind": "nothing"}),
     "bad Hayson": ("x", {"_kind": "date", "val": "2024-02-30"}),
     "bad Hayson in a list": ("x", [{"_kind": "number", "val": "five"}]),
+    "Hayson that no JSON could say": ("x", {"_kind": "ref", "val ": object()}),
+    "Hayson with a lone surrogate": ("x", {"_kind": "ref", "dis": "\ud800"}),
     "too deep": ("x", _deep()),
 }
 

@@ -175,6 +175,26 @@ class KindTests:
         _check(found, "x", kind)
         _check(found, "y", {"z": [kind]})
 
+    async def test_a_grid_is_checked_in_depth(self, store: StorageAdapter) -> None:
+        """§1.1: native numbers and Hayson are taken within a grid, too."""
+        one: Any = 1
+        given = Grid(
+            {"m": one}, (GridCol("a", {"m": (Number(2),)}),), ({"a": {"_kind": "marker"}},)
+        )
+        created = await store.create({"id": Ref("a"), "x": given})
+
+        for found in (created, await store.read_by_id("a")):
+            meta = {"m": [Number(2)]}
+            _check(found, "x", Grid({"m": Number(1)}, (GridCol("a", meta),), ({"a": MARKER},)))
+
+    async def test_a_time_is_of_no_zone(self, store: StorageAdapter) -> None:
+        """K5: by fields."""
+        created = await store.create({"id": Ref("a"), "x": dt.time(13, 5, tzinfo=dt.UTC)})
+
+        assert created["x"] == dt.time(13, 5)
+        assert (await store.read_by_id("a"))["x"] == dt.time(13, 5)
+        assert await store.read_count("x == 13:05") == 1
+
     async def test_minus_zero_is_zero(self, store: StorageAdapter) -> None:
         """K2."""
         await store.load_entities([{"id": Ref("a"), "x": Number(-0.0)}])

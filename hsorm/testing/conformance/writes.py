@@ -112,6 +112,21 @@ class UpdateTests:
         assert updated["id"].dis == "New name"
         assert (await store.read_by_id("site-1"))["id"].dis == "New name"
 
+    async def test_the_display_text_goes_with_its_tag(self, store: StorageAdapter) -> None:
+        """R7, C10: what was filled in from a tag is not the id's own."""
+        await store.load_entities([{"id": Ref("a"), "dis": "Old", "x": MARKER}])
+
+        updated = await store.update({"id": Ref("a"), "dis": REMOVE})
+
+        assert updated["id"].dis is None
+        assert (await store.read_by_id("a"))["id"].dis is None
+
+    async def test_the_ids_own_display_text_stays(self, store: StorageAdapter) -> None:
+        """R7: where no tag has one."""
+        await store.load_entities([{"id": Ref("a", "Own"), "x": MARKER}])
+
+        assert (await store.update({"id": Ref("a"), "y": MARKER}))["id"].dis == "Own"
+
     async def test_an_unknown_id_is_an_error(self, store: StorageAdapter) -> None:
         """C4."""
         with pytest.raises(UnknownEntityError) as caught:

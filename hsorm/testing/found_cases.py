@@ -1,0 +1,47 @@
+"""Small worlds, each with a filter that a backend once answered wrongly.
+
+Found by generated worlds and shrunk to what matters. Every backend must find the same `ids`, which
+the rule named decides; `hsorm.testing.filter_cases` holds the cases that were thought of instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hsorm.kinds import MARKER, Entity, Ref
+
+__all__ = ["FOUND", "Found"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One filter and its answer.
+
+    Attributes:
+        rule: The rule that decides, such as `"F55"`.
+        filter: The filter's text.
+        ids: What it finds, in order.
+        entities: The whole world.
+    """
+
+    rule: str
+    filter: str
+    ids: list[str]
+    entities: list[Entity]
+
+
+FOUND: Final[list[Found]] = [
+    # "not over a list further on" is not the opposite of has.
+    Found(
+        "F55",
+        "not r->l->a",
+        ["e0", "e1", "e2", "e3"],
+        [
+            {"id": Ref("e0"), "r": Ref("e1")},
+            {"id": Ref("e1"), "l": [Ref("e2"), Ref("e3")]},
+            {"id": Ref("e2"), "a": MARKER},
+            {"id": Ref("e3")},
+        ],
+    ),
+]

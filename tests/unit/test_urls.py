@@ -1,0 +1,55 @@
+"""What people write as a storage URL, and what becomes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from hsorm.errors import StorageUrlError
+from hsorm.sql.urls import engine_url, safe_url, sqlite_path
+from hsorm.storage import open_storage
+
+
+@pytest.mark.parametrize("mode", ["disable", "require", "verify-full"])
+def test_sslmode_reaches_the_driver_by_its_own_name(mode: str) -> None:
+    url = engine_url(f"postgres://u@h/db?sslmode={mode}")
+
+    assert url.drivername == "postgresql+asyncpg"
+    assert dict(url.query) == {"ssl": mode}
+
+
+def test_a_socket_is_named_by_host() -> None:
+    assert dict(engine_url("postgresql:///db?host=/run/pg").query) == {"host": "/run/pg"}
+
+
+@pytest.mark.parametrize(
+    ("url", "option"),
+    [("postgresql://u@h/db?foo=1", "foo"), ("sqlite:///a.db?mode=ro", "mode")],
+)
+def test_an_option_that_nobody_knows_is_named(url: str, option: str) -> None:
+    with pytest.raises(StorageUrlError, match=f"unknown option '{option}'"):
+        open_storage(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite://building.db", "sqlite://folder/a.db"])
+def test_a_file_stands_behind_three_slashes(url: str) -> None:
+    with pytest.raises(StorageUrlError, match="three slashes"):
+        sqlite_path(url)
+
+
+@pytest.mark.parametrize("url", ["redis://", "redis://u:secret@h", "mysql://u:secret@h/db"])
+def test_an_unknown_scheme_is_named_and_no_more(url: str) -> None:
+    with pytest.raises(StorageUrlError) as caught:
+        open_storage(url)
+
+    assert caught.value.url == f"{url.partition(':')[0]}://…"
+
+
+@pytest.mark.parametrize("password", ["secret", "se:cret", "se/cret", "se@cret", "se#c?ret"])
+def test_no_message_shows_a_password(password: str) -> None:
+    """A URL that cannot be read may hold one anywhere before its host."""
+    with pytest.raises(StorageUrlError) as caught:
+        engine_url(f"postgresql://user:{password}@host:port/db")
+
+    assert "cret" not in str(caught.value)
+    assert "@host:port/db" in str(caught.value)
+    assert "cret" not in safe_url(engine_url("postgresql://user:secret@host/db"))
