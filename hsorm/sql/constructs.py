@@ -39,6 +39,7 @@ __all__ = [
     "AnyRef",
     "HasKey",
     "HasTag",
+    "IdText",
     "Instant",
     "IsInstant",
     "IsListed",
@@ -50,6 +51,7 @@ __all__ = [
     "bound",
     "bound_document",
     "bound_number",
+    "constant",
 ]
 
 _JSON: TypeEngine[Any] = JSON().with_variant(JSONB(), "postgresql")
@@ -184,6 +186,11 @@ class Variant(_Construct):
         self.plain = plain
 
 
+def constant(name: str) -> ColumnElement[str]:
+    """Write a name of ours into the SQL: it need not be bound."""
+    return literal_column(f"'{name}'", Text())
+
+
 def bound(text: str) -> ColumnElement[str]:
     """Bind a text."""
     return literal(text, Text())
@@ -215,6 +222,17 @@ def bound_number(val: float) -> ColumnElement[Any]:
     """Bind a number exactly, by its shortest text; infinity as a number beyond all doubles."""
     text = number_text(val).replace("INF", "9e999")
     return cast(bound(text), _NUMBER)
+
+
+class IdText(_Construct):
+    """The value of an id column as text, compared by code point: a UUID as people write it."""
+
+    type = Text()
+    _parts = ("column",)
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.column = column
 
 
 class IsListed(_Construct):
