@@ -16,7 +16,7 @@ def test_explain_shows_sql_parameters_and_plan(
 ) -> None:
     assert hsorm("load", files["json"], "--url", url).code == 0
 
-    result = hsorm("read", 'ahu and dis == "it\'s"', "--explain", "--url", url)
+    result = hsorm("read", 'ahu and dis == "so named"', "--explain", "--url", url)
 
     assert result.code == 0
     sql, params, plan = (
