@@ -66,6 +66,9 @@ async def read(
     trio: TrioOption = False,
     csv: CsvOption = False,
     source: FromOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the SQL and its plan, and read nothing.")
+    ] = False,
 ) -> None:
     """Find the entities that match a filter.
 
@@ -78,6 +81,9 @@ async def read(
         raise UsageError("--count counts all that match: it goes with no limit, order or columns")
     _check_filter(filter)
     async with session.storage_or(source or ()) as store:
+        if explain:
+            await _explain(session, store, filter, limit)
+            return
         if count:
             session.write(str(await store.read_count(filter)))
             return
@@ -91,6 +97,14 @@ async def read(
         # With a limit of 0 nothing is found, however many match.
         total = await store.read_count(filter) if cut or limit == 0 else len(found)
     show_entities(session, found[:TABLE_ROWS] if cut else found, total, cols=names)
+
+
+async def _explain(session: Session, store: StorageAdapter, filter: str, limit: int | None) -> None:
+    from hsorm.storage.protocol import Explainer
+
+    if not isinstance(store, Explainer):
+        raise UsageError("--explain: a storage in memory has no SQL and no plan")
+    session.write(str(await store.explain(filter, limit)))
 
 
 def _check_filter(filter: str) -> None:

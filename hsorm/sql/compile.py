@@ -14,24 +14,17 @@ from typing import Any, Final, assert_never
 
 from sqlalchemy import (
     ColumnElement,
-    FromClause,
     Select,
-    String,
-    Text,
-    TypeDecorator,
     and_,
     case,
-    cast,
     false,
     func,
-    literal_column,
     not_,
     or_,
     select,
     true,
 )
 from sqlalchemy.orm import QueryableAttribute
-from sqlalchemy.types import NullType
 
 from hsorm.codecs import hayson
 from hsorm.filter import parse
@@ -41,7 +34,6 @@ from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are 
 from hsorm.sql.constructs import (
     REF,
     AnyRef,
-    ByCodePoint,
     HasKey,
     HasTag,
     Instant,
@@ -54,7 +46,9 @@ from hsorm.sql.constructs import (
     bound,
     bound_document,
     bound_number,
+    constant,
 )
+from hsorm.sql.sources import EntitySource, RefText, Sources, own_source, source_of
 
 __all__ = ["compile_filter"]
 
@@ -77,16 +71,18 @@ class _Scope:
 
     Attributes:
         tags: The dict as JSON.
-        id: The id's column where the dict is an entity, None for a nested dict.
-        target: The columns of tags and id of the table that refs lead to.
+        entity: Where the dict is the entity of a row, its columns; None for a nested dict.
+        sources: Where refs lead.
         known: What `_reached` has made already. A path may go on in a nested dict or through a ref
             at each of its names: without this, every name would double the statement.
     """
 
     tags: ColumnElement[Any]
-    id: ColumnElement[Any] | None
-    target: tuple[ColumnElement[Any], ColumnElement[Any]]
-    known: dict[tuple[_Term, tuple[str, ...]], Select[tuple[Any]]] = field(default_factory=dict)
+    entity: EntitySource | None
+    sources: Sources
+    known: dict[tuple[_Term, tuple[str, ...], Any], Select[tuple[Any]]] = field(
+        default_factory=dict
+    )
 
     def inside(self, name: str) -> _Scope:
         outer = self.tags
@@ -96,7 +92,7 @@ class _Scope:
             if isinstance(outer, SubDict)
             else SubDict(outer, name)
         )
-        return replace(self, tags=deeper, id=None)
+        return replace(self, tags=deeper, entity=None)
 
 
 def compile_filter(
@@ -104,17 +100,20 @@ def compile_filter(
     *,
     tags: ColumnElement[Any] | QueryableAttribute[Any],
     id: ColumnElement[Any] | QueryableAttribute[Any] | None = None,
-    target: FromClause | None = None,
+    ref: RefText | None = None,
+    refs: Mapping[str, Any] | None = None,
 ) -> ColumnElement[bool]:
     """Return the condition that a filter is true of a row.
 
     Args:
         filter: The filter, as text or parsed.
-        tags: The column or mapped attribute that holds the dict of tags, of type `Tags` or JSONB.
-        id: The column that holds the id; None takes the column `id` of the table of `tags`, or its
-            primary key where there is none of that name. What is no text compares as text.
-        target: The table where refs lead, with columns `id` and `tags`; None is the table of
-            `tags`.
+        tags: The column that holds the dict of tags, of type `Tags` or JSONB; a mapped attribute,
+            also of an alias, will do.
+        id: The column that holds the id (text, integer or UUID); None is the primary key.
+        ref: How an id is written in a Ref, when not alone: see `EntitySource`.
+        refs: Where the refs of a tag lead, by the tag's name: a mapped class, a table, an
+            `EntitySource`, or a function that returns one of these. `"*"` is for all tags that are
+            not named; they lead to the entities that are filtered where it is missing.
 
     Note:
         A filter over refs puts a `WITH` before the statement. Python's sqlite3 begins no
@@ -124,30 +123,12 @@ def compile_filter(
     Raises:
         FilterSyntaxError: The text is no filter.
         ValueError: The table has neither a column `id` nor a primary key of one column.
+        TypeError: Something in `refs` has not one column of type `Tags` and one key.
     """
     node = parse(filter) if isinstance(filter, str) else filter
-    column = _column(tags)
-    table: FromClause = column.table
-    own = _id_of(table) if id is None else _column(id)
-    there: tuple[ColumnElement[Any], ColumnElement[Any]]
-    if target is not None:
-        there = target.c.tags, target.c.id
-    else:
-        there = column, own if own.table is table else _id_of(table)
-    return _where(node, _Scope(tags=column, id=own, target=there))
-
-
-def _column(given: ColumnElement[Any] | QueryableAttribute[Any]) -> ColumnElement[Any]:
-    return given.expression if isinstance(given, QueryableAttribute) else given
-
-
-def _id_of(table: FromClause) -> ColumnElement[Any]:
-    if "id" in table.c:
-        return table.c.id
-    key = list(table.primary_key)
-    if len(key) != 1:
-        raise ValueError(f"which column of {table.description} holds the id? Say so with id=…")
-    return key[0]
+    own = own_source(tags, id, ref)
+    named = {tag: source_of(there) for tag, there in (refs or {}).items()}
+    return _where(node, _Scope(own.tags, own, Sources(own, named)))
 
 
 # SQLite before 3.46 reads no more than some thirty levels, and a path takes its share of them.
@@ -176,14 +157,15 @@ def _where(node: Node, scope: _Scope, level: int = 0) -> _Bool:
 
 def _apart(node: Node, scope: _Scope) -> _Bool | None:
     """Say a deep part as a statement of its own: the id is among those for which it is true."""
-    if scope.id is None:
+    if scope.entity is None:
         return None
-    table = scope.tags.table.alias()
-    tags, id = table.corresponding_column(scope.tags), table.corresponding_column(scope.id)
-    if tags is None or id is None:  # the id is of another table
+    other, alias = scope.entity.fresh()
+    if other.tags is None or other.id is None:  # the id is of another table
         return None
-    ids = select(id).where(_where(node, replace(scope, tags=tags, id=id))).cte()
-    return scope.id.in_(select(ids.c[0]))
+    there = _where(node, replace(scope, tags=other.tags, entity=other))
+    ids = select(other.id).select_from(alias).where(there).cte()
+    apart: _Bool = scope.entity.id.in_(select(ids.c[0]))
+    return apart
 
 
 def _beside_nul(node: Cmp, scope: _Scope) -> _Bool:
@@ -210,13 +192,13 @@ def _is_a(symbol: Symbol, scope: _Scope) -> _Bool:
 def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
     """Return the condition that a term is true at the end of a path (F50–F58)."""
     name, rest = names[0], names[1:]
-    if name == "id" and scope.id is not None:
+    if name == "id" and scope.entity is not None:
         # An entity's id leads to the entity itself (F57).
-        return _walk(node, rest, scope) if rest else _at_id(node, scope.id)
+        return _walk(node, rest, scope) if rest else _at_id(node, scope.entity)
     if not rest:
         return _at_end(node, scope.tags, name)
     missing = isinstance(node, Missing)
-    reached = _reached(node, rest, scope)
+    reached = _reached(node, rest, scope.sources.behind(name), scope)
     kind, val = KindAt(scope.tags, name), TextAt(scope.tags, name, "val")
     step = _switch(
         kind,
@@ -229,65 +211,57 @@ def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
         true() if missing else false(),
     )
     # Presence is what an index answers; there is none for the names in a nested dict.
-    return step if missing or scope.id is None else and_(HasKey(scope.tags, name), step)
-
-
-def _constant(name: str) -> ColumnElement[str]:
-    # Ours, so it need not be bound.
-    return literal_column(f"'{name}'", Text())
+    return step if missing or scope.entity is None else and_(HasKey(scope.tags, name), step)
 
 
 def _is(kind: ColumnElement[str], name: str) -> _Bool:
-    return kind == _constant(name)
+    return kind == constant(name)
 
 
 def _switch(
     kind: ColumnElement[str], results: Mapping[str, ColumnElement[bool]], otherwise: _Bool
 ) -> _Bool:
     """Choose a condition by what is stored; only the chosen one is computed."""
-    whens = [(_constant(name), result) for name, result in results.items()]
+    whens = [(constant(name), result) for name, result in results.items()]
     return case(*whens, value=kind, else_=otherwise)
 
 
-def _reached(node: _Term, rest: tuple[str, ...], scope: _Scope) -> Select[tuple[Any]]:
+def _reached(
+    node: _Term, rest: tuple[str, ...], source: EntitySource, scope: _Scope
+) -> Select[tuple[Any]]:
     """Select the ids of the entities from which the rest of the path makes the term true.
 
     For `not`, of those from which it does not: a ref that dangles leads to nothing, which is
     missing.
     """
-    found = scope.known.get((node, rest))
+    found = scope.known.get((node, rest, source))
     if found is None:
-        entity = scope.target[0].table.alias()
-        tags, id = (entity.corresponding_column(column) for column in scope.target)
-        there = _walk(node, rest, replace(scope, tags=tags, id=id))
+        entity, alias = source.fresh()
+        there = _walk(node, rest, replace(scope, tags=entity.tags, entity=entity))
         where = not_(there) if isinstance(node, Missing) else there
         # A CTE, for a ref and a list of refs both look in it: computed once, when first needed.
-        ids = select(_as_text(id).label("id")).where(where).cte()
-        found = scope.known[node, rest] = select(ids.c.id)
+        ids = select(entity.ref_id().label("id")).select_from(alias).where(where).cte()
+        found = scope.known[node, rest, source] = select(ids.c.id)
     return found
-
-
-def _as_text(id: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a host's id, which may be a number or a UUID, as the text that a Ref holds."""
-    kind = id.type.impl if isinstance(id.type, TypeDecorator) else id.type
-    return id if isinstance(kind, (String, NullType)) else cast(id, Text())
 
 
 def _in(ref: ColumnElement[str], ids: Select[tuple[Any]], missing: bool) -> _Bool:
     return ref.not_in(ids) if missing else ref.in_(ids)
 
 
-def _at_id(node: _Term, id: ColumnElement[Any]) -> _Bool:
+def _at_id(node: _Term, entity: EntitySource) -> _Bool:
     """The term on an entity's own id, which is always there and always a Ref (F47)."""
     match node:
         case Has():
             return true()
         case Missing():
             return false()
+        case Cmp(op=CmpOp.EQ, val=Ref(val)):
+            return entity.has_id(val)
+        case Cmp(op=CmpOp.NE, val=Ref(val)):
+            return not_(entity.has_id(val))
         case Cmp(op=op, val=Ref(val)):
-            text = _as_text(id)
-            own = text if op in (CmpOp.EQ, CmpOp.NE) else ByCodePoint(text)
-            comparison: _Bool = _OPERATORS[op](own, bound(val))
+            comparison: _Bool = _OPERATORS[op](entity.ordered_id(), bound(val))
             return comparison
         case Cmp(op=op):
             return true() if op is CmpOp.NE else false()

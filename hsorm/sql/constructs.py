@@ -37,9 +37,9 @@ from hsorm.kinds import number_text
 __all__ = [
     "REF",
     "AnyRef",
-    "ByCodePoint",
     "HasKey",
     "HasTag",
+    "IdText",
     "Instant",
     "IsInstant",
     "IsListed",
@@ -51,6 +51,7 @@ __all__ = [
     "bound",
     "bound_document",
     "bound_number",
+    "constant",
 ]
 
 _JSON: TypeEngine[Any] = JSON().with_variant(JSONB(), "postgresql")
@@ -158,12 +159,6 @@ class _OfText(_Construct):
         self.text = text
 
 
-class ByCodePoint(_OfText):
-    """The text, to be ordered by code point, whatever collation its column has (OC 3)."""
-
-    type = Text()
-
-
 class IsInstant(_OfText):
     """The text is an ISO 8601 date and time with an offset, and `Instant` can read it."""
 
@@ -189,6 +184,11 @@ class Variant(_Construct):
     def __init__(self, indexed: ColumnElement[bool], plain: ColumnElement[bool]) -> None:
         self.indexed = indexed
         self.plain = plain
+
+
+def constant(name: str) -> ColumnElement[str]:
+    """Write a name of ours into the SQL: it need not be bound."""
+    return literal_column(f"'{name}'", Text())
 
 
 def bound(text: str) -> ColumnElement[str]:
@@ -222,6 +222,17 @@ def bound_number(val: float) -> ColumnElement[Any]:
     """Bind a number exactly, by its shortest text; infinity as a number beyond all doubles."""
     text = number_text(val).replace("INF", "9e999")
     return cast(bound(text), _NUMBER)
+
+
+class IdText(_Construct):
+    """The value of an id column as text, compared by code point: a UUID as people write it."""
+
+    type = Text()
+    _parts = ("column",)
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.column = column
 
 
 class IsListed(_Construct):

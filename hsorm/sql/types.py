@@ -13,6 +13,10 @@ from sqlalchemy.types import JSON, TypeDecorator, TypeEngine
 from hsorm.codecs import hayson
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity
+from hsorm.sql.compile import compile_filter
+from hsorm.sql.constructs import HasTag
+from hsorm.sql.sources import RefText
+from hsorm.sql.values import TagValue
 
 __all__ = ["Instant", "Tags"]
 
@@ -21,10 +25,33 @@ class Tags(TypeDecorator[Entity]):
     """A dict of tags: JSONB on PostgreSQL, JSON text elsewhere, kinds in Python.
 
     `Device.tags.matches("ahu and siteRef==@a")` is a filter on the column's mapped class or table.
+
+    Args:
+        refs: Where the refs of a tag lead, by the tag's name, for filters that follow them:
+            `Tags(refs={"siteRef": lambda: Site})`. What is not named leads to the column's own
+            table. See `compile_filter`.
+        ref: How an id of this column's table is written in a Ref, when not alone, such as
+            `lambda id: "p:demo:r:" + cast(id, Text)`.
     """
 
     impl = JSON
     cache_ok = True
+
+    def __init__(
+        self, *, refs: Mapping[str, Any] | None = None, ref: RefText | None = None
+    ) -> None:
+        super().__init__()
+        self._refs, self._ref = refs, ref  # no part of SQLAlchemy's key for the type
+
+    @property
+    def refs(self) -> Mapping[str, Any] | None:
+        """Where the refs of a tag lead."""
+        return self._refs
+
+    @property
+    def ref(self) -> RefText | None:
+        """How an id of this column's table is written in a Ref."""
+        return self._ref
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the database's own type."""
@@ -50,15 +77,29 @@ class Tags(TypeDecorator[Entity]):
     class Comparator(JSON.Comparator[Entity]):
         """What can be asked of a column of tags."""
 
-        def matches(self, filter: str | Node) -> ColumnElement[bool]:
+        def matches(
+            self, filter: str | Node, *, refs: Mapping[str, Any] | None = None
+        ) -> ColumnElement[bool]:
             """Return the condition that a filter is true of this column's dict.
+
+            Args:
+                filter: The filter, as text or parsed.
+                refs: Where the refs of a tag lead, instead of what the column says.
 
             Raises:
                 FilterSyntaxError: The text is no filter.
             """
-            from hsorm.sql.compile import compile_filter
+            own: Any = self.type
+            named = own.refs if refs is None else refs
+            return compile_filter(filter, tags=self.expr, ref=own.ref, refs=named)
 
-            return compile_filter(filter, tags=self.expr)
+        def has(self, name: str) -> ColumnElement[bool]:
+            """Return the condition that a tag is there, whatever its value (F30)."""
+            return HasTag(self.expr, name)
+
+        def __getitem__(self, name: Any) -> TagValue:
+            """Return the value of a tag: `Device.tags["area"].as_number()`."""
+            return TagValue(self.expr, name)
 
     comparator_factory = Comparator
 

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
-from sqlalchemy import MetaData, Select
+from sqlalchemy import ClauseElement, MetaData, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, EntityExistsError, SchemaOutdatedError, UnknownEntityError
@@ -27,7 +28,7 @@ from hsorm.sql.models import make_tables
 from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
-from hsorm.storage.protocol import Create, HisItem, Id, Sort
+from hsorm.storage.protocol import Create, Explanation, HisItem, Id, Sort
 
 __all__ = ["SqlAdapter"]
 
@@ -129,6 +130,10 @@ class SqlAdapter(BaseAdapter, ABC):
         """Run a statement that reads, by itself, and return its rows."""
 
     @abstractmethod
+    async def _plan(self, sql: str, params: Sequence[Any]) -> Iterable[str]:
+        """Return the plan of a statement, a line a step."""
+
+    @abstractmethod
     def _begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that writes; leaving it commits, an error rolls back."""
 
@@ -189,6 +194,24 @@ class SqlAdapter(BaseAdapter, ABC):
         tags_of = dict(tuple(row) for row in rows)
         # Decoded for each place anew: the caller may change one without changing the other.
         return [_entity(id, tags_of[id]) if id in tags_of else None for id in wanted]
+
+    async def explain(self, filter_str: str | Node, limit: int | None = None) -> Explanation:
+        """Return the statement of a read and its plan; see `Explainer.explain`."""
+        most = None if limit is None else max(limit, 0)
+        sql, params = self._compiled_read(filter_str, most)
+        return Explanation(sql, tuple(params), tuple(await self._plan(sql, params)))
+
+    def _compiled_read(self, filter: str | Node, most: int | None) -> tuple[str, list[Any]]:
+        """Return the SQL of a read, and what is bound in it."""
+        return self._compiled(statements.select_entities(self.tables, filter, most))
+
+    def _compiled(self, statement: ClauseElement) -> tuple[str, list[Any]]:
+        compiled = statement.compile(
+            dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True}
+        )
+        names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
+        params = compiled.params
+        return compiled.string, [params[name] for name in names or ()]
 
     # ---- changing -------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
@@ -22,6 +23,8 @@ __all__ = [
     "Create",
     "EntityReader",
     "EntityWriter",
+    "Explainer",
+    "Explanation",
     "HisItem",
     "HistoryReader",
     "HistoryWriter",
@@ -220,6 +223,38 @@ class HistoryWriter(Protocol):
             UnknownEntityError: No entity has this id, or it is in the trash.
             HisConfigError: The entity is no point with history (H21).
             HisWriteError: An item does not fit its point (H22–H24); the error says which and why.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a database answers a read.
+
+    Attributes:
+        sql: The statement, as the driver gets it.
+        params: The values bound in it, in order.
+        plan: What the database's planner makes of it, in its own words, a line a step.
+    """
+
+    sql: str
+    params: tuple[Any, ...]
+    plan: tuple[str, ...]
+
+    def __str__(self) -> str:
+        bound = [f"  {number}: {value!r}" for number, value in enumerate(self.params, 1)]
+        return "\n".join([self.sql, "", "Parameters", *bound, "", "Plan", *self.plan])
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """Telling how a read is answered; on the backends that have a planner."""
+
+    async def explain(self, filter_str: str | Node, limit: int | None = None) -> Explanation:
+        """Return the statement of a read by id and its plan; nothing is read.
+
+        Raises:
+            FilterSyntaxError: The text is no filter.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -62,6 +62,17 @@ class SqliteAdapter(SqlAdapter):
             async with self.engine.connect() as connection:
                 rows: Sequence[Any] = (await connection.execute(statement)).all()
                 return rows
+
+    async def _plan(self, sql: str, params: Sequence[Any]) -> Iterable[str]:
+        await self._ready()
+        with database_errors(self.url):
+            async with self.engine.connect() as connection:
+                asked = f"EXPLAIN QUERY PLAN {sql}"
+                steps: list[Any] = list(await connection.exec_driver_sql(asked, tuple(params)))
+        depth = {0: -1}
+        for id, parent, _, _ in steps:
+            depth[id] = depth.get(parent, -1) + 1
+        return ["  " * depth[id] + detail for id, _, _, detail in steps]
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[AsyncConnection]:

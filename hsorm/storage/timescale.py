@@ -11,10 +11,9 @@ from itertools import tee
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ClauseElement, Select, Table, column, func, select, table
+from sqlalchemy import Select, Table, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateTable
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.errors import MissingExtraError, StorageUrlError
 from hsorm.filter.ast import Node
@@ -77,7 +76,7 @@ class TimescaleAdapter(SqlAdapter):
             prefix=prefix,
             schema=schema,
         )
-        self._selection = lru_cache(_REMEMBERED)(self._compile_selection)
+        self._selection = lru_cache(_REMEMBERED)(self._compiled_read)
         self._count = lru_cache(_REMEMBERED)(self._compile_count)
 
     async def _describe(self) -> tuple[str, str]:
@@ -95,15 +94,7 @@ class TimescaleAdapter(SqlAdapter):
     # prepared statement on its pooled connection costs none of that. docs/decisions.md has the
     # figures.
 
-    def _compiled(self, statement: ClauseElement) -> tuple[str, list[Any]]:
-        compiled = statement.compile(
-            dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True}
-        )
-        names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
-        params = compiled.params
-        return compiled.string, [params[name] for name in names or ()]
-
-    def _compile_selection(self, filter: str | Node, most: int | None) -> tuple[str, list[Any]]:
+    def _compiled_read(self, filter: str | Node, most: int | None) -> tuple[str, list[Any]]:
         ordered = most is not None
         statement = statements.select_entities(self.tables, filter, most, ordered=ordered)
         return self._compiled(statement)
@@ -130,6 +121,9 @@ class TimescaleAdapter(SqlAdapter):
         """Count the entities that match a filter; see `EntityReader.read_count`."""
         ((count,),) = await self._fetch_compiled(*self._count(filter_str))
         return int(count)
+
+    async def _plan(self, sql: str, params: Sequence[Any]) -> Iterable[str]:
+        return [line for (line,) in await self._fetch_compiled(f"EXPLAIN {sql}", params)]
 
     @asynccontextmanager
     async def _driver(self) -> AsyncIterator[asyncpg.Connection[Any]]:

@@ -1,4 +1,4 @@
-"""The Python of the README runs as written."""
+"""The Python of the README and of the pages runs as written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (CHECKOUT / "README.md").read_text("utf-8"), re.DOTALL)
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+BLOCKS = [
+    block
+    for page in PAGES
+    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+]
 
 
 async def run(code: str, **environment: str) -> None:
@@ -27,8 +32,8 @@ async def run(code: str, **environment: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_readme_has_its_examples() -> None:
-    assert len(BLOCKS) == 3
+def test_there_are_examples() -> None:
+    assert len(BLOCKS) >= 4
 
 
 @pytest.mark.parametrize("code", [block for block in BLOCKS if "DATABASE_URL" not in block])
@@ -39,9 +44,6 @@ async def test_an_example_runs(code: str) -> None:
 @pytest.mark.parametrize("code", [block for block in BLOCKS if "DATABASE_URL" in block])
 async def test_the_example_with_a_database_runs(code: str, fresh_postgres_url: str) -> None:
     await run(code, DATABASE_URL=fresh_postgres_url)
-
-
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

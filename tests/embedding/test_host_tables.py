@@ -91,7 +91,7 @@ def test_ids_are_in_the_order_of_code_points(session: Session, filter: str, foun
 
 def test_refs_lead_to_the_table_that_is_named(session: Session) -> None:
     there = select(Named.key.label("id"), Named.haystack.label("tags")).subquery()
-    where = compile_filter("siteRef->site", tags=Keyless.tags, id=Keyless.key, target=there)
+    where = compile_filter("siteRef->site", tags=Keyless.tags, id=Keyless.key, refs={"*": there})
 
     assert session.scalars(select(Keyless.b).where(where)).all() == [2]
 

@@ -1,4 +1,7 @@
-"""The constructs in PostgreSQL: JSONB operators, which GIN answers where it can."""
+"""The constructs in PostgreSQL: JSONB operators, which GIN answers where it can.
+
+Also how a statement is shown that is printed without saying for which database.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
-    ByCodePoint,
     HasKey,
     HasTag,
+    IdText,
     Instant,
     IsInstant,
     IsListed,
@@ -39,13 +42,13 @@ def _json(compiler: SQLCompiler, tags: Any, names: tuple[str, ...], **kw: Any) -
     return f"({compiler.process(tags, **kw)}{steps})"
 
 
-@compiles(HasKey, "postgresql")
+@compiles(HasKey)
 def _has_key(element: HasKey, compiler: SQLCompiler, **kw: Any) -> str:
     (name,) = element.names
     return f"({compiler.process(element.tags, **kw)} ? '{name}')"
 
 
-@compiles(HasTag, "postgresql")
+@compiles(HasTag)
 def _has_tag(element: HasTag, compiler: SQLCompiler, **kw: Any) -> str:
     tags, (name,) = compiler.process(element.tags, **kw), element.names
     # The first half is what GIN answers, the second sees a JSON null, which is no tag (F32).
@@ -53,7 +56,7 @@ def _has_tag(element: HasTag, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({tags} ? '{name}' AND (({tags} -> '{name}') <> 'null') IS TRUE)"
 
 
-@compiles(KindAt, "postgresql")
+@compiles(KindAt)
 def _kind_at(element: KindAt, compiler: SQLCompiler, **kw: Any) -> str:
     value = _json(compiler, element.tags, element.names, **kw)
     return (
@@ -63,24 +66,24 @@ def _kind_at(element: KindAt, compiler: SQLCompiler, **kw: Any) -> str:
     )
 
 
-@compiles(TextAt, "postgresql")
+@compiles(TextAt)
 def _text_at(element: TextAt, compiler: SQLCompiler, **kw: Any) -> str:
     *way, last = element.names
     return f"(({_json(compiler, element.tags, tuple(way), **kw)} ->> '{last}') COLLATE \"C\")"
 
 
-@compiles(NumberAt, "postgresql")
+@compiles(NumberAt)
 def _number_at(element: NumberAt, compiler: SQLCompiler, **kw: Any) -> str:
     # numeric, not float8: a number of other people's that no double holds must not end the query.
     return f"{_json(compiler, element.tags, element.names, **kw)}::numeric"
 
 
-@compiles(SubDict, "postgresql")
+@compiles(SubDict)
 def _sub_dict(element: SubDict, compiler: SQLCompiler, **kw: Any) -> str:
     return _json(compiler, element.tags, element.names, **kw)
 
 
-@compiles(AnyRef, "postgresql")
+@compiles(AnyRef)
 def _any_ref(element: AnyRef, compiler: SQLCompiler, **kw: Any) -> str:
     value = _json(compiler, element.tags, (element.name,), **kw)
     test = compiler.process(element.test, **kw)
@@ -91,28 +94,28 @@ def _any_ref(element: AnyRef, compiler: SQLCompiler, **kw: Any) -> str:
     )
 
 
-@compiles(ByCodePoint, "postgresql")
-def _by_code_point(element: ByCodePoint, compiler: SQLCompiler, **kw: Any) -> str:
-    return f'({compiler.process(element.text, **kw)} COLLATE "C")'
-
-
-@compiles(IsInstant, "postgresql")
+@compiles(IsInstant)
 def _is_instant(element: IsInstant, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({compiler.process(element.text, **kw)} ~ '{_ISO_INSTANT}')"
 
 
-@compiles(Instant, "postgresql")
+@compiles(Instant)
 def _instant(element: Instant, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.text, **kw)} AS TIMESTAMP WITH TIME ZONE)"
 
 
-@compiles(Variant, "postgresql")
+@compiles(Variant)
 def _variant(element: Variant, compiler: SQLCompiler, **kw: Any) -> str:
     # In parentheses: it may be an OR, and stand beside an AND or behind a NOT.
     return f"({compiler.process(element.indexed, **kw)})"
 
 
-@compiles(IsListed, "postgresql")
+@compiles(IdText)
+def _id_text(element: IdText, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'(CAST({compiler.process(element.column, **kw)} AS TEXT) COLLATE "C")'
+
+
+@compiles(IsListed)
 def _is_listed(element: IsListed, compiler: SQLCompiler, **kw: Any) -> str:
     column, array = (compiler.process(part, **kw) for part in (element.column, element.array))
     # One array for the whole statement, which the key's index takes as it is.

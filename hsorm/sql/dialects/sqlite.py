@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Uuid
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
-    ByCodePoint,
     HasKey,
     HasTag,
+    IdText,
     Instant,
     IsInstant,
     IsListed,
@@ -73,11 +74,6 @@ def _any_ref(element: AnyRef, compiler: SQLCompiler, **kw: Any) -> str:
     )
 
 
-@compiles(ByCodePoint, "sqlite")
-def _by_code_point(element: ByCodePoint, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"({compiler.process(element.text, **kw)} COLLATE BINARY)"
-
-
 @compiles(IsInstant, "sqlite")
 def _is_instant(element: IsInstant, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({_seconds(compiler.process(element.text, **kw))} IS NOT NULL)"
@@ -99,9 +95,22 @@ def _seconds(text: str) -> str:
     return f"unixepoch(substr({text}, 1, 19) || {offset})"
 
 
-@compiles(Variant)
+@compiles(Variant, "sqlite")
 def _variant(element: Variant, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({compiler.process(element.plain, **kw)})"
+
+
+@compiles(IdText, "sqlite")
+def _id_text(element: IdText, compiler: SQLCompiler, **kw: Any) -> str:
+    text = f"CAST({compiler.process(element.column, **kw)} AS TEXT)"
+    if not isinstance(element.column.type, Uuid):
+        return f"({text} COLLATE BINARY)"
+    # SQLAlchemy keeps a UUID as 32 digits here.
+    parts = (f"substr({text}, {start}, {size})" for start, size in _UUID_PARTS)
+    return "(" + " || '-' || ".join(parts) + ")"
+
+
+_UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
 @compiles(IsListed, "sqlite")
