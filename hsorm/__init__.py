@@ -5,7 +5,7 @@ Open a storage, read by filter, write history::
     async with open_storage("sqlite:///building.db") as store:
         ahus = await store.read("ahu and siteRef->geoCity == \"Oslo\"")
 
-`TimescaleAdapter` is in `hsorm.storage.timescale` and needs the extra `postgres`.
+`TimescaleAdapter` needs the extra `postgres`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         InMemoryAdapter,
         SqliteAdapter,
         StorageAdapter,
+        TimescaleAdapter,
         open_storage,
     )
 
@@ -60,6 +61,7 @@ __all__ = [
     "StorageAdapter",
     "Symbol",
     "Tags",
+    "TimescaleAdapter",
     "Uri",
     "XStr",
     "compile_filter",
@@ -77,6 +79,7 @@ _LATER = {
     "SqliteAdapter": "hsorm.storage.sqlite",
     "StorageAdapter": "hsorm.storage.protocol",
     "Tags": "hsorm.sql",
+    "TimescaleAdapter": "hsorm.storage.timescale",
     "compile_filter": "hsorm.sql",
     "open_storage": "hsorm.storage.factory",
 }

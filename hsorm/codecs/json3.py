@@ -9,7 +9,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from hsorm.codecs.hayson import date_of, parse_json
+from hsorm.codecs.hayson import GRID_VERSIONS, date_of, parse_json
 from hsorm.codecs.zinc import MAX_DEPTH, datetime_of, short_time_of
 from hsorm.errors import CodecError
 from hsorm.kinds import (
@@ -95,7 +95,7 @@ def _grid(obj: dict[str, Any], depth: int) -> Grid:
     if not (isinstance(meta, dict) and isinstance(cols, list) and isinstance(rows, list)):
         raise CodecError("grid whose meta, cols or rows are no object and two arrays")
     ver = meta.get("ver")
-    if ver not in ("2.0", "3.0"):
+    if ver not in GRID_VERSIONS:
         raise CodecError(f"grid of version {ver!r}: 2.0 and 3.0 are known", where="meta.ver")
     tags = _dict({name: item for name, item in meta.items() if name != "ver"}, depth)
     columns = tuple(_col(at, col, depth) for at, col in enumerate(cols))

@@ -18,7 +18,14 @@ from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from hsorm.codecs._text import error_at, text_of
-from hsorm.codecs.hayson import date_of, datetime_text, instant_of, time_of, time_text
+from hsorm.codecs.hayson import (
+    GRID_VERSIONS,
+    date_of,
+    datetime_text,
+    instant_of,
+    time_of,
+    time_text,
+)
 from hsorm.errors import CodecError
 from hsorm.kinds import (
     MARKER,
@@ -228,7 +235,7 @@ class Reader:
         self.need(":")
         self.take(_BLANKS)
         ver = _string(self) if self.text.startswith('"', self.pos) else None
-        if ver not in ("2.0", "3.0"):
+        if ver not in GRID_VERSIONS:
             raise self.fail('a grid begins ver:"3.0" (or "2.0")', start)
         meta = self.pairs("ver")
         last_row = _LAST_NESTED_ROW if nested else _LAST_ROW

@@ -52,6 +52,7 @@ __all__ = [
     "select_by_ids",
     "select_entities",
     "select_entity_for_change",
+    "select_entity_to_stay",
     "select_history",
     "staging_of",
     "update_entity",
@@ -97,9 +98,19 @@ def select_by_ids(tables: Tables, ids: Sequence[str]) -> Select[Any]:
 
 
 def select_entity_for_change(tables: Tables, id: str) -> Select[Any]:
-    """Select the tags (as text) of one entity, be it trashed; others must wait to change it."""
+    """Select the tags (as text) of one entity, be it trashed; others must wait to change it.
+
+    Writers of its history need not: they only rely on its being there.
+    """
     _, tags = _row(tables)
-    return select(tags).where(tables.entities.c.id == bound(id)).with_for_update()
+    return select(tags).where(tables.entities.c.id == bound(id)).with_for_update(key_share=True)
+
+
+def select_entity_to_stay(tables: Tables, id: str) -> Select[Any]:
+    """Select the id of one entity, which nobody deletes before the transaction ends."""
+    entities = tables.entities
+    statement = select(entities.c.id).where(entities.c.id == bound(id))
+    return statement.with_for_update(read=True, key_share=True)
 
 
 def insert_entity(tables: Tables, dialect: str) -> ReturningInsert[Any]:

@@ -1,6 +1,6 @@
 """Storage backends behind one interface, `StorageAdapter`.
 
-`TimescaleAdapter` is in `hsorm.storage.timescale`: its driver is an extra.
+`TimescaleAdapter` needs the extra `postgres`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,25 @@ from hsorm.storage.protocol import HisItem, StorageAdapter
 
 if TYPE_CHECKING:
     from hsorm.storage.sqlite import SqliteAdapter
+    from hsorm.storage.timescale import TimescaleAdapter
 
-__all__ = ["HisItem", "InMemoryAdapter", "SqliteAdapter", "StorageAdapter", "open_storage"]
+__all__ = [
+    "HisItem",
+    "InMemoryAdapter",
+    "SqliteAdapter",
+    "StorageAdapter",
+    "TimescaleAdapter",
+    "open_storage",
+]
+
+# The memory backend must not wait for SQLAlchemy, nor need anybody's driver.
+_LATER = {
+    "SqliteAdapter": "hsorm.storage.sqlite",
+    "TimescaleAdapter": "hsorm.storage.timescale",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "SqliteAdapter":  # the memory backend must not wait for SQLAlchemy
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("hsorm.storage.sqlite").SqliteAdapter
+    return getattr(import_module(_LATER[name]), name)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Select, event, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from hsorm.errors import StorageUrlError
+from hsorm.errors import StorageUrlError, UnknownEntityError
 from hsorm.his.rows import to_row
 from hsorm.kinds import REMOVE, Kind
 from hsorm.sql import statements
@@ -91,6 +91,9 @@ class SqliteAdapter(SqlAdapter):
         removed = [{"item_point": id, "item_ts": ts} for ts, val in items if val is REMOVE]
         written = [_history_row(id, ts, val) for ts, val in items if val is not REMOVE]
         async with self._begin() as connection:
+            found = await connection.execute(statements.select_entity_to_stay(self.tables, id))
+            if found.first() is None:  # deleted since it was looked up
+                raise UnknownEntityError(id)
             if removed:
                 await connection.execute(statements.delete_history_at(self.tables), removed)
             if written:

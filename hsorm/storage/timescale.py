@@ -15,7 +15,7 @@ from sqlalchemy import Select, Table, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateTable
 
-from hsorm.errors import MissingExtraError, StorageUrlError
+from hsorm.errors import MissingExtraError, StorageUrlError, UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.his.rows import to_row
 from hsorm.kinds import REMOVE, Kind
@@ -158,7 +158,10 @@ class TimescaleAdapter(SqlAdapter):
     async def _write_items(self, id: str, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
         removed = [ts for ts, val in items if val is REMOVE]
         written = [(id, ts, *to_row(val)) for ts, val in items if val is not REMOVE]
+        sql, args = self._compiled(statements.select_entity_to_stay(self.tables, id))
         async with self._driver() as driver, driver.transaction():
+            if await driver.fetchval(sql, *args) is None:  # deleted since it was looked up
+                raise UnknownEntityError(id)
             if removed:
                 sql, _ = self._compiled(statements.delete_history_listed(self.tables))
                 await driver.execute(sql, id, removed)
@@ -176,12 +179,19 @@ class TimescaleAdapter(SqlAdapter):
         try:
             async with driver.transaction():  # a savepoint, for a key that exists ends the COPY
                 await _copy_into(driver, target, rows)
-        except asyncpg.UniqueViolationError:
+        except asyncpg.PostgresError as exc:
+            if not _is_key_conflict(exc):
+                raise
             staging = statements.staging_of(target)
             await driver.execute(self._compiled(CreateTable(staging))[0])
             await _copy_into(driver, staging, again)
             upsert = statements.upsert(target, "postgresql", staging)
             await driver.execute(self._compiled(upsert)[0])
+
+
+def _is_key_conflict(exc: asyncpg.PostgresError) -> bool:
+    # Citus reports the one of a worker as an internal error.
+    return exc.sqlstate == "23505" or (exc.sqlstate == "XX000" and "duplicate key" in str(exc))
 
 
 async def _is_lost(connection: AsyncConnection) -> bool:

@@ -127,12 +127,12 @@ def _without_path(term: Any) -> bool:
     return len(term.path.names) == 1
 
 
-# Some four filters of three records each, so that there are 2,000 cases of either test and more.
-_MANY = settings(max_examples=max(150, settings().max_examples))
+# Some six filters of four records each, so that there are 2,000 cases of either test and more.
+_MANY = settings(max_examples=max(100, settings().max_examples))
 
 
 def _filters(terms: st.SearchStrategy[Node]) -> st.SearchStrategy[list[Node]]:
-    return st.lists(_nodes(terms), min_size=3, max_size=6)
+    return st.lists(_nodes(terms), min_size=4, max_size=8)
 
 
 @_MANY
