@@ -39,8 +39,12 @@ def console_for(stream: TextIO) -> Console:
     """Return a console on a stream: as wide as the terminal, 120 columns where there is none."""
     from rich.console import Console
 
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; that nobody reads on is no error
+
     plain = not stream.isatty() and not os.environ.get("COLUMNS")
-    return Console(
+    return Quiet(
         file=stream,
         highlight=False,
         markup=False,

@@ -9,6 +9,7 @@ on reading.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -56,6 +57,8 @@ def parse_json(text: str | bytes) -> Any:
     """Parse JSON text; an error names line and column."""
     try:
         return msgspec.json.decode(text)
+    except msgspec.ValidationError:
+        return json.loads(text)  # a number beyond the doubles, which is INF (F9) to this parser
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise _json_error(text, str(exc)) from None
     except RecursionError:
@@ -127,21 +130,32 @@ def _decode(value: Any, ref: _RefOf) -> Any:
 def _decode_dict(obj: dict[str, Any], ref: _RefOf) -> dict[str, Any]:
     # Most of the time of a read goes by here: the commonest kinds are told apart without a call.
     out: dict[str, Any] = {}
-    for name, value in obj.items():
-        kind = type(value)
-        if kind is str or kind is bool:
-            out[name] = value
-        elif kind is dict:
-            tag = value.get("_kind")
-            if tag == "marker":
-                out[name] = MARKER
-            elif tag == "ref" and len(value) == 2 and type(value.get("val")) is str:
-                out[name] = ref(value["val"])
-            else:
-                out[name] = _decode_object(value, ref)
-        elif value is not None:  # a null member is an absent tag
-            out[name] = _decode(value, ref)
+    name = ""
+    try:
+        for name, value in obj.items():
+            kind = type(value)
+            if kind is str or kind is bool:
+                out[name] = value
+            elif kind is dict:
+                tag = value.get("_kind")
+                if tag == "marker":
+                    out[name] = MARKER
+                elif tag == "ref" and len(value) == 2 and type(value.get("val")) is str:
+                    out[name] = ref(value["val"])
+                else:
+                    out[name] = _decode_object(value, ref)
+            elif value is not None:  # a null member is an absent tag
+                out[name] = _decode(value, ref)
+    except CodecError as exc:
+        raise _inside(name, exc) from None
     return out
+
+
+def _inside(name: str, exc: CodecError) -> CodecError:
+    """Put the name of a tag before the place of an error in its value."""
+    where = exc.where or ""
+    dot = "." if where and not where.startswith("[") else ""
+    return CodecError(exc.reason, exc.line, exc.column, f"{name}{dot}{where}")
 
 
 def _decode_object(obj: dict[str, Any], ref: _RefOf) -> Any:

@@ -289,3 +289,22 @@ def test_any_text_gives_a_value_or_a_codec_error(raw: bytes | str) -> None:
         hayson.loads(raw)
     except CodecError as exc:
         assert str(exc)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ('{"a": {"_kind": "foo"}}', "a"),
+        ('{"a": {"b": {"_kind": "date", "val": "x"}}}', "a.b"),
+        ('{"_kind": "grid", "rows": [{}, {"a": {"b": {"_kind": "foo"}}}]}', "rows[1].a.b"),
+    ],
+)
+def test_an_error_says_in_which_tag_it_is(text: str, where: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        hayson.loads(text)
+    assert caught.value.where == where
+
+
+def test_a_number_beyond_the_doubles_is_infinite() -> None:
+    """F9, as in Zinc, Trio and filters."""
+    assert hayson.loads("[1e999, -1e999]") == [Number(math.inf), Number(-math.inf)]
