@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 from hsorm.filter import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or, Path
 from hsorm.filter.ast import Literal
 from hsorm.kinds import MARKER, NA, REMOVE, Coord, Entity, Grid, Number, Ref, Symbol, Uri, XStr
-from hsorm.zones import zone_of
+from hsorm.zones import city_of, with_zone, zone_of
 
 __all__ = ["IDS", "World", "changes", "filters_of", "worlds"]
 
@@ -81,7 +80,7 @@ _texts = st.sampled_from(_TEXTS)
 _numbers = st.builds(
     Number, st.sampled_from(_NUMBERS), st.one_of(st.none(), st.none(), st.sampled_from(_UNITS))
 )
-_few = st.sampled_from([0.0, -0.0, 1.0, 5.0]).map(Number)
+_few = st.sampled_from([0.0, -0.0, 1.0, 5.0, math.nan, math.nan, math.inf]).map(Number)
 _datetimes = st.builds(
     lambda ts, tz: ts.astimezone(tz), st.sampled_from(_INSTANTS), st.sampled_from(_ZONES)
 )
@@ -89,6 +88,7 @@ _ids = st.sampled_from(IDS)
 _refs = st.one_of(_ids.map(Ref), _ids.map(Ref), _ids.map(Ref), st.builds(Ref, _ids, _texts))
 _comparable: Final[st.SearchStrategy[Any]] = st.one_of(
     st.booleans(),
+    _few,
     _few,
     _numbers,
     _texts,
@@ -195,38 +195,65 @@ _ONLY_LITERALS: Final[list[Any]] = [
 ]  # fmt: skip
 
 
-def _literals_in(world: Sequence[Mapping[str, Any]]) -> Mapping[str, list[Literal]]:
-    """Collect by tag name, and under the empty name, what the world holds that a filter can say."""
-    found: defaultdict[str, list[Literal]] = defaultdict(list)
-    for entity in world:
-        for name, value in _leaves(entity):
-            said = _said(value)
-            found[name] += said
-            found[""] += said
-            if isinstance(value, dt.datetime):
-                found["date"].append(value.date())
-                found["time"].append(value.time())
-    return found
+_MOST_STEPS: Final = 4
+_MOST_PLACES: Final = 600
+
+_Place: TypeAlias = tuple[tuple[str, ...], Any]
+"""Names that lead from an entity to a value, and that value."""
 
 
-def _leaves(tags: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in tags.items():
-        for item in value if isinstance(value, list) else (value,):
-            if isinstance(item, Mapping):
-                yield from _leaves(item)
-            else:
-                yield name, item
+def _places_in(world: Sequence[Mapping[str, Any]]) -> list[_Place]:
+    """Return what paths lead to in a world, the shortest first."""
+    by_id = {entity["id"].val: entity for entity in world}
+    found: list[_Place] = []
+    level: list[_Place] = [((), entity) for entity in world]
+    for _ in range(_MOST_STEPS):
+        level = [
+            ((*names, name), val) for names, at in level for name, val in _inside(at, by_id).items()
+        ][:_MOST_PLACES]
+        found += level
+    return found[:_MOST_PLACES]
 
 
-def _said(value: Any) -> list[Literal]:
-    """Return a value as a literal, with what nearly equals it."""
+def _inside(value: Any, by_id: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     match value:
+        case Ref(id):
+            return by_id.get(id, {})
+        case dt.datetime():
+            return {"date": value.date(), "time": value.time(), "tz": city_of(with_zone(value))}
+        case list():
+            inner = [_inside(item, by_id) for item in value if type(item) is Ref]
+            return {name: val for tags in inner for name, val in tags.items()}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _near(value: Any) -> list[Literal]:
+    """Return literals of a value's kind: what equals it, nearly does, or is to be ordered with."""
+    match value:
+        case bool():
+            return [True, False]
         case Number(val, unit):
-            return [] if math.isnan(val) else [value, Number(val)] if unit else [value]
-        case bool() | str() | Ref() | Uri() | Symbol() | dt.date() | dt.time():
-            return [value]
-        case _:
-            return []
+            numbers = [0.0, 1.0, 5.0, math.inf, -math.inf, math.nextafter(5, 0)]
+            own = [] if math.isnan(val) else [value, Number(val), Number(math.nextafter(val, 9))]
+            return [*own, *map(Number, numbers), Number(1, unit), Number(0, unit)]
+        case str():
+            return [value, f"{value}\0", f"{value}\0a", f"{value}a", value[:-1], value.upper(), "b"]
+        case Uri(text):
+            return [value, Uri(f"{text}\0"), Uri(f"{text}a"), Uri(text[:-1]), Uri("b")]
+        case Ref():
+            return [Ref(value.val), *map(Ref, IDS[::3]), Ref("gone")]
+        case Symbol():
+            return [value, *map(Symbol, _SYMBOLS), Symbol("zzz"), Symbol("z-z"), Symbol("z:z")]
+        case dt.datetime():
+            moved = [dt.timedelta(microseconds=us) for us in (1, -1, 500_000)]
+            return [value, value.astimezone(dt.UTC), *(value + by for by in moved), *_INSTANTS]
+        case dt.date():
+            return [value, *_DATES]
+        case dt.time():
+            return [value, *_TIMES, dt.time(1, 30, 0, 499_999)]
+        case list():
+            return [literal for item in value for literal in _near(item)]
+    return []
 
 
 _path_names = st.sampled_from([*_ALL_NAMES, *_ODD_NAMES, "id", "date", "time", "tz"])
@@ -259,34 +286,33 @@ def _path(draw: st.DrawFn) -> Path:
     return Path((*(draw(_steps) for _ in range(draw(_lengths))), draw(_ends)))
 
 
-def _comparison(draw: st.DrawFn, known: Mapping[str, Sequence[Literal]]) -> Node:
-    path, op, choice = _path(draw), draw(_ops), draw(_tenths)
-    near, anywhere = known.get(path.names[-1]), known.get("")
-    if near and choice < 7:
-        return Cmp(path, op, near[draw(st.integers(0, len(near) - 1))])
-    if anywhere and choice < 9:
-        return Cmp(path, op, anywhere[draw(st.integers(0, len(anywhere) - 1))])
-    return Cmp(path, op, draw(_only_literals))
+def _comparison(draw: st.DrawFn, places: Sequence[_Place]) -> Node:
+    op, choice = draw(_ops), draw(_tenths)
+    names, value = places[draw(st.integers(0, len(places) - 1))]
+    near = _near(value)
+    val = draw(_only_literals) if choice > 8 or not near else draw(st.sampled_from(near))
+    # Mostly where the value is, so that an order by the wrong rule has something to be wrong about.
+    return Cmp(Path(names) if choice < 7 else _path(draw), op, val)
 
 
-def _term(draw: st.DrawFn, known: Mapping[str, Sequence[Literal]]) -> Node:
+def _term(draw: st.DrawFn, places: Sequence[_Place]) -> Node:
     choice = draw(st.integers(0, 19))
     if choice < 4:
         return Has(_path(draw))
     if choice < 8:
         return Missing(_path(draw))
-    return draw(_others) if choice == 19 else _comparison(draw, known)
+    return draw(_others) if choice == 19 else _comparison(draw, places)
 
 
-def _node(draw: st.DrawFn, known: Mapping[str, Sequence[Literal]], depth: int) -> Node:
+def _node(draw: st.DrawFn, places: Sequence[_Place], depth: int) -> Node:
     if depth == 1 or (depth < 6 and draw(_tenths) < 5):
-        return _term(draw, known)
-    terms = tuple(_node(draw, known, depth - 1) for _ in range(draw(_widths)))
+        return _term(draw, places)
+    terms = tuple(_node(draw, places, depth - 1) for _ in range(draw(_widths)))
     return And(terms) if draw(st.booleans()) else Or(terms)
 
 
 @st.composite
 def filters_of(draw: st.DrawFn, world: Sequence[Mapping[str, Any]], most: int) -> list[Node]:
     """Filters of the whole grammar, up to six levels deep, about one world."""
-    known = _literals_in(world)
-    return [_node(draw, known, draw(_depths)) for _ in range(draw(st.integers(1, most)))]
+    places = _places_in(world)
+    return [_node(draw, places, draw(_depths)) for _ in range(draw(st.integers(1, most)))]
