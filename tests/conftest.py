@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, NoReturn, TypeAlias
 
 import pytest
@@ -56,6 +57,25 @@ def fresh_postgres_url(postgres_server: str, record_property: Record) -> Iterato
     with ExitStack() as stack:
         try:
             url = stack.enter_context(new_database(postgres_server))
+        except ServerMissingError as exc:
+            skip_missing(exc, record_property)
+        yield url
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def any_url(
+    request: pytest.FixtureRequest, tmp_path: Path, record_property: Record
+) -> Iterator[str]:
+    """The URL of an empty database made for this test, on each backend that keeps one."""
+    name = str(request.param)
+    record_property("backend", name)
+    with ExitStack() as stack:
+        try:
+            url = (
+                f"sqlite:///{tmp_path}/test.db"
+                if name == "sqlite"
+                else stack.enter_context(new_database(name))
+            )
         except ServerMissingError as exc:
             skip_missing(exc, record_property)
         yield url

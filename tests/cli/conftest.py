@@ -22,6 +22,7 @@ from hsorm.kinds import Entity, Grid
 from hsorm.sql.migrate import HEAD, VERSION_TABLE
 from hsorm.sql.urls import engine_url
 from tests.backends import SERVERS, ServerMissingError, new_database
+from tests.conftest import skip_missing
 
 
 class Result(NamedTuple):
@@ -73,25 +74,10 @@ def process() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     return call
 
 
-@pytest.fixture(params=["sqlite", *SERVERS])
-def url(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    record_property: Callable[[str, object], None],
-) -> Iterator[str]:
+@pytest.fixture
+def url(any_url: str) -> str:
     """The URL of an empty database, on each backend that keeps one; nothing is in it yet."""
-    name = str(request.param)
-    record_property("backend", name)
-    with ExitStack() as stack:
-        try:
-            yield (
-                f"sqlite:///{tmp_path}/test.db"
-                if name == "sqlite"
-                else stack.enter_context(new_database(name))
-            )
-        except ServerMissingError as exc:
-            record_property("missing", str(exc))
-            pytest.skip(str(exc))
+    return any_url
 
 
 @pytest.fixture(scope="session")
@@ -157,8 +143,7 @@ def loaded(
     try:
         url = databases(request.param)
     except ServerMissingError as exc:
-        record_property("missing", str(exc))
-        pytest.skip(str(exc))
+        skip_missing(exc, record_property)
     asyncio.run(_clear(url))
     assert hsorm("load", files["json"], "--url", url).code == 0
     return url

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tests.backends import ServerMissingError, new_database
-from tests.conftest import Record, skip_missing
 from tests.embedding.host import DEVICES, Base
 
-_DATABASES = ("sqlite", "postgres", "timescale")
 
-
-@pytest.fixture(params=_DATABASES)
-def host_url(
-    request: pytest.FixtureRequest, tmp_path: Path, record_property: Record
-) -> Iterator[str]:
+@pytest.fixture
+def host_url(any_url: str) -> str:
     """The URL of the host's database, empty, with a driver that is not asynchronous."""
-    name = str(request.param)
-    record_property("backend", name)
-    if name == "sqlite":
-        yield f"sqlite:///{tmp_path}/host.db"
-        return
-    try:
-        with new_database(name) as url:
-            yield make_url(url).set(drivername="postgresql+psycopg").render_as_string(False)
-    except ServerMissingError as exc:
-        skip_missing(exc, record_property)
+    return any_url.replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,7 +31,6 @@ from sqlalchemy.orm import (
 
 from hsorm import MARKER, NA, Coord, Entity, Number, Ref, Tags, compile_filter
 from hsorm.sql import EntitySource
-from tests.backends import ServerMissingError, new_database
 
 SITE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -102,28 +99,16 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["sqlite", "postgres", "timescale"])
-def session(
-    request: pytest.FixtureRequest, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> Iterator[Session]:
-    """A host's own session over its own tables; psycopg on PostgreSQL."""
-    record_property("backend", request.param)
-    with ExitStack() as stack:
-        url = f"sqlite:///{tmp_path}/host.db"
-        if request.param != "sqlite":
-            try:
-                url = stack.enter_context(new_database(request.param))
-            except ServerMissingError as exc:
-                record_property("missing", str(exc))
-                pytest.skip(str(exc))
-            url = url.replace("postgresql://", "postgresql+psycopg://")
-        engine = create_engine(url)
-        stack.callback(engine.dispose)
-        Base.metadata.create_all(engine)
-        with Session(engine) as opened:
-            opened.add_all([_copy(row) for row in ROWS])
-            opened.commit()
-            yield opened
+@pytest.fixture
+def session(host_url: str) -> Iterator[Session]:
+    """A host's own session over its own tables."""
+    engine = create_engine(host_url)
+    Base.metadata.create_all(engine)
+    with Session(engine) as opened:
+        opened.add_all([_copy(row) for row in ROWS])
+        opened.commit()
+        yield opened
+    engine.dispose()
 
 
 def _copy(row: Any) -> Any:

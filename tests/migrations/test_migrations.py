@@ -7,8 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,31 +25,12 @@ from hsorm.sql import make_tables, migrate
 from hsorm.sql.urls import engine_url
 from hsorm.storage import open_storage
 from hsorm.storage.timescale import TimescaleAdapter
-from tests.backends import ServerMissingError, new_database
 
 CHECKOUT = Path(__file__).parents[2]
 
 
 on_timescale = pytest.mark.parametrize("postgres_server", ["timescale"], indirect=True)
 on_plain = pytest.mark.parametrize("postgres_server", ["postgres"], indirect=True)
-
-
-@pytest.fixture(params=["sqlite", "postgres", "timescale"])
-def any_url(
-    request: pytest.FixtureRequest, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> Iterator[str]:
-    """A fresh database of each kind."""
-    record_property("backend", request.param)
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/migrations.db"
-        return
-    with ExitStack() as stack:
-        try:
-            url = stack.enter_context(new_database(request.param))
-        except ServerMissingError as exc:
-            record_property("missing", str(exc))
-            pytest.skip(str(exc))
-        yield url
 
 
 async def alembic(url: str, *args: str) -> subprocess.CompletedProcess[str]:
