@@ -1,9 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
+SECONDS ?= 300
 SOURCES := hsorm alembic tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo migration bench check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz bench check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -47,6 +48,9 @@ demo: setup  ## Generate a building with 30 days of history and look around in i
 
 migration: setup  ## Write a new migration: make migration m="what it does"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
+
+fuzz: setup servers  ## Look for filters that backends answer differently: make fuzz SECONDS=600
+	HSORM_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest tests/differential
 
 bench: setup servers  ## Measure, and print the tables of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.spine

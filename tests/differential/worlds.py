@@ -202,8 +202,11 @@ _Place: TypeAlias = tuple[tuple[str, ...], Any]
 """Names that lead from an entity to a value, and that value."""
 
 
-def _places_in(world: Sequence[Mapping[str, Any]]) -> list[_Place]:
-    """Return what paths lead to in a world, the shortest first."""
+def _places_in(world: Sequence[Mapping[str, Any]]) -> list[list[_Place]]:
+    """Return what paths lead to in a world, by its kind, the shortest paths first.
+
+    By kind, for else most places were ids and refs.
+    """
     by_id = {entity["id"].val: entity for entity in world}
     found: list[_Place] = []
     level: list[_Place] = [((), entity) for entity in world]
@@ -212,7 +215,11 @@ def _places_in(world: Sequence[Mapping[str, Any]]) -> list[_Place]:
             ((*names, name), val) for names, at in level for name, val in _inside(at, by_id).items()
         ][:_MOST_PLACES]
         found += level
-    return found[:_MOST_PLACES]
+    by_kind: dict[type, list[_Place]] = {}
+    for names, val in found[:_MOST_PLACES]:
+        if _near(val):
+            by_kind.setdefault(type(val), []).append((names, val))
+    return list(by_kind.values())
 
 
 def _inside(value: Any, by_id: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -227,7 +234,7 @@ def _inside(value: Any, by_id: Mapping[str, Mapping[str, Any]]) -> Mapping[str, 
     return value if isinstance(value, Mapping) else {}
 
 
-def _near(value: Any) -> list[Literal]:
+def _near(value: Any) -> list[Literal]:  # noqa: C901 - a table of the kinds
     """Return literals of a value's kind: what equals it, nearly does, or is to be ordered with."""
     match value:
         case bool():
@@ -275,7 +282,7 @@ _others: Final[st.SearchStrategy[Node]] = st.sampled_from(
 )
 _tenths = st.integers(0, 9)
 # A statement of six levels takes a hundred times as long to write as one of a single term.
-_depths = st.sampled_from([*[1] * 15, *[2] * 5, 3, 3, 4, 6])
+_depths = st.sampled_from([*[1] * 24, *[2] * 6, 3, 4, 6])
 _widths = st.sampled_from([2, 2, 2, 3])
 
 # Functions, not strategies made of strategies: one is made for every world, and that costs.
@@ -286,16 +293,17 @@ def _path(draw: st.DrawFn) -> Path:
     return Path((*(draw(_steps) for _ in range(draw(_lengths))), draw(_ends)))
 
 
-def _comparison(draw: st.DrawFn, places: Sequence[_Place]) -> Node:
+def _comparison(draw: st.DrawFn, places: Sequence[list[_Place]]) -> Node:
     op, choice = draw(_ops), draw(_tenths)
-    names, value = places[draw(st.integers(0, len(places) - 1))]
+    some = places[draw(st.integers(0, len(places) - 1))]
+    names, value = some[draw(st.integers(0, len(some) - 1))]
     near = _near(value)
-    val = draw(_only_literals) if choice > 8 or not near else draw(st.sampled_from(near))
+    val = draw(_only_literals) if choice > 8 else draw(st.sampled_from(near))
     # Mostly where the value is, so that an order by the wrong rule has something to be wrong about.
     return Cmp(Path(names) if choice < 7 else _path(draw), op, val)
 
 
-def _term(draw: st.DrawFn, places: Sequence[_Place]) -> Node:
+def _term(draw: st.DrawFn, places: Sequence[list[_Place]]) -> Node:
     choice = draw(st.integers(0, 19))
     if choice < 4:
         return Has(_path(draw))
@@ -304,7 +312,7 @@ def _term(draw: st.DrawFn, places: Sequence[_Place]) -> Node:
     return draw(_others) if choice == 19 else _comparison(draw, places)
 
 
-def _node(draw: st.DrawFn, places: Sequence[_Place], depth: int) -> Node:
+def _node(draw: st.DrawFn, places: Sequence[list[_Place]], depth: int) -> Node:
     if depth == 1 or (depth < 6 and draw(_tenths) < 5):
         return _term(draw, places)
     terms = tuple(_node(draw, places, depth - 1) for _ in range(draw(_widths)))
