@@ -4,7 +4,7 @@ SECONDS ?= 300
 SOURCES := hsorm alembic tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz bench check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -52,8 +52,17 @@ migration: setup  ## Write a new migration: make migration m="what it does"
 fuzz: setup servers  ## Look for filters that backends answer differently: make fuzz SECONDS=600
 	HSORM_FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest tests/differential
 
-bench: setup servers  ## Measure, and print the tables of docs/benchmarks.md
+soak: setup  ## Kill writers, watchers and servers, and prove that nothing is lost: make soak SECONDS=300
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
+bench: setup servers  ## Measure load and filters, and print tables of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.spine
+
+bench-filters: setup servers  ## Measure every shape of filter at 100,000 and 1,000,000 entities
+	$(BIN)/python -m benchmarks.filters
+
+bench-live: setup servers  ## Measure commits, live tags, watches, points and the change feed
+	$(BIN)/python -m benchmarks.live
 
 check: lint types test-fast  ## What to run before a commit
 

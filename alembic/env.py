@@ -18,9 +18,10 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 from alembic import context
+from hsorm.sql.indexes import is_declared
 from hsorm.sql.migrate import VERSION_TABLE
 from hsorm.sql.models import make_tables
-from hsorm.sql.urls import engine_url
+from hsorm.sql.urls import engine_url, server_settings
 
 # Two processes that migrate one database at a time: the second waits. Any number, but always the
 # same.
@@ -62,7 +63,9 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
 def include_object(
     object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
 ) -> bool:
-    """Leave the GIN index to the database that has such indexes."""
+    """Leave the GIN index to the database that has such indexes, and declared ones to people."""
+    if type_ == "index" and reflected and is_declared(object_.table.name, name):
+        return False
     is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
     return not is_gin or context.get_context().dialect.name == "postgresql"
 
@@ -77,8 +80,11 @@ def run(connection: Connection | None, **options: Any) -> None:
         include_name=include_name,
         include_object=include_object,
         render_as_batch=True,
+        transactional_ddl=True,
         **options,
     )
+    if connection is not None and connection.dialect.name == "sqlite":
+        _begin_on_sqlite(connection)
     with context.begin_transaction():
         if connection is not None and connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -87,8 +93,17 @@ def run(connection: Connection | None, **options: Any) -> None:
         context.run_migrations()
 
 
+def _begin_on_sqlite(connection: Connection) -> None:
+    """Begin: by itself Python's sqlite3 does so at the first change of rows, not of tables."""
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 async def run_on_url() -> None:
-    engine = create_async_engine(engine_url(url()), poolclass=NullPool)
+    plain, settings = server_settings(engine_url(url()))
+    given = {"server_settings": settings} if settings else {}  # nothing that SQLite knows of
+    engine = create_async_engine(plain, poolclass=NullPool, connect_args=given)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import asyncpg
 
 from benchmarks._data import Data
+from benchmarks._hand import by_hand, hand_pool
 from benchmarks._report import Report
+from benchmarks._shapes import SPINE, Shape, make_shapes
 from benchmarks._timing import Call, Times, ratio, repeated
 from hsorm.codecs import hayson
 from hsorm.storage.timescale import TimescaleAdapter
@@ -20,60 +20,22 @@ from hsorm.storage.timescale import TimescaleAdapter
 __all__ = ["measure_filters"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """A filter, and the condition that somebody who knows the data would write for it."""
-
-    filter: str
-    condition: str
-    args: tuple[str, ...] = ()
-
-    @property
-    def sql(self) -> str:
-        return f"SELECT id, tags FROM entities WHERE {self.condition}"
-
-
-def _cases(data: Data) -> list[_Case]:
-    at_site = json.dumps({"siteRef": {"_kind": "ref", "val": data.site}})
-    number = data.area.rstrip("²abcdefghijklmnopqrstuvwxyz")
-    unit = data.area[len(number) :]
-    return [
-        _Case("site", "tags ? 'site'"),
-        _Case(f"ahu and siteRef==@{data.site}", "tags ? 'ahu' AND tags @> $1::jsonb", (at_site,)),
-        _Case(
-            "discharge and air and temp and sensor",
-            "tags ?& ARRAY['discharge', 'air', 'temp', 'sensor']",
-        ),
-        _Case(f"siteRef==@{data.site}", "tags @> $1::jsonb", (at_site,)),
-        _Case(
-            "point and equipRef->ahu",
-            "tags ? 'point' AND tags -> 'equipRef' ->> 'val' IN "
-            "(SELECT id FROM entities WHERE tags ? 'ahu')",
-        ),
-        _Case(
-            f"area > {data.area}",
-            "tags ? 'area' AND tags -> 'area' ->> 'unit' = $1 "
-            f"AND (tags -> 'area' ->> 'val')::numeric > {number}",
-            (unit,),
-        ),
-    ]
-
-
 async def measure_filters(dsn: str, data: Data, rounds: int) -> Report:
     """Measure every filter in one run; both sides decode what they get."""
     # Without the reset, a pool saves a round trip to the server each time it lends a connection.
     async with (
         TimescaleAdapter(dsn) as storage,
-        asyncpg.create_pool(dsn, min_size=1) as pool,
-        asyncpg.create_pool(dsn, min_size=1, reset=_no_reset) as bare_pool,
+        hand_pool(dsn) as pool,
+        hand_pool(dsn, reset=_no_reset) as bare_pool,
     ):
         await storage.load_entities(data.entities)
         await pool.execute("VACUUM ANALYZE entities")
         rows = []
-        for case in _cases(data):
-            calls = _calls(case, storage, pool, bare_pool)
-            found = await _checked(calls)
-            rows.append(_row(case.filter, found, await repeated(calls, rounds * 5)))
+        for shape in make_shapes(data):
+            if shape.name in SPINE:
+                calls = _calls(shape, storage, pool, bare_pool)
+                found = await _checked(calls)
+                rows.append(_row(shape.filter, found, await repeated(calls, rounds * 5)))
         server = await pool.fetchval("SHOW server_version")
     return Report(
         "filters",
@@ -93,28 +55,24 @@ async def measure_filters(dsn: str, data: Data, rounds: int) -> Report:
     )
 
 
-async def _no_reset(connection: asyncpg.Connection) -> None:
+async def _no_reset(connection: asyncpg.Connection[Any]) -> None:
     """Give a connection back as it is."""
 
 
 def _calls(
-    case: _Case, storage: TimescaleAdapter, pool: asyncpg.Pool, bare_pool: asyncpg.Pool
+    shape: Shape,
+    storage: TimescaleAdapter,
+    pool: asyncpg.Pool[Any],
+    bare_pool: asyncpg.Pool[Any],
 ) -> dict[str, Call]:
-    def by_hand(from_pool: asyncpg.Pool, decode: Callable[[str], Any]) -> Call:
-        async def call() -> list[Any]:
-            rows = await from_pool.fetch(case.sql, *case.args)
-            return [decode(tags) for _, tags in rows]
-
-        return call
-
     async def by_hsorm() -> list[Any]:
-        return await storage.read(case.filter)
+        return await storage.read(shape.filter)
 
     return {
         "hsorm": by_hsorm,
-        "hand": by_hand(pool, hayson.decode_entity),
-        "bare": by_hand(bare_pool, hayson.decode_entity),
-        "json": by_hand(pool, json.loads),
+        "hand": by_hand(pool, shape.loose, hayson.decode_entity),
+        "bare": by_hand(bare_pool, shape.loose, hayson.decode_entity),
+        "json": by_hand(pool, shape.loose, json.loads),
     }
 
 

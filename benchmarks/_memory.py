@@ -14,7 +14,7 @@ from hsorm.codecs import hayson
 from hsorm.kinds import Grid
 from hsorm.storage import InMemoryAdapter
 
-__all__ = ["measure_memory"]
+__all__ = ["in_memory", "make_graph", "measure_memory"]
 
 _COMPARED = ("dis", "kind", "unit", "area")
 
@@ -39,11 +39,11 @@ def _filters(data: Data) -> list[str]:
 
 async def measure_memory(data: Data, rounds: int) -> Report:
     """Measure every filter in one run."""
-    graph = _graph(data)
+    graph = make_graph(data)
     storage = InMemoryAdapter(data.entities)
     rows = []
     for filter in _filters(data):
-        calls = _calls(filter, storage, graph)
+        calls = in_memory(filter, storage, graph)
         found, theirs = len(await calls["hsorm"]()), len(await calls["rusty"]())
         times = await repeated(calls, rounds)
         rows.append(_row(filter, found, theirs, times))
@@ -64,7 +64,8 @@ async def measure_memory(data: Data, rounds: int) -> Report:
     )
 
 
-def _graph(data: Data) -> rusty_haystack.EntityGraph:
+def make_graph(data: Data) -> rusty_haystack.EntityGraph:
+    """Return their graph of the entities, with the indexes that it offers."""
     text = hayson.dumps(Grid.of(data.entities))
     grid = rusty_haystack.decode_grid("application/json", text)
     graph = rusty_haystack.EntityGraph.from_grid(grid)
@@ -73,9 +74,11 @@ def _graph(data: Data) -> rusty_haystack.EntityGraph:
     return graph
 
 
-def _calls(
+def in_memory(
     filter: str, storage: InMemoryAdapter, graph: rusty_haystack.EntityGraph
 ) -> dict[str, Call]:
+    """Return the calls of both sides: ours (`hsorm`), its `count`, and `rusty`."""
+
     async def read() -> object:
         return await storage.read(filter)
 

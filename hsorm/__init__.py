@@ -35,11 +35,18 @@ from hsorm.kinds import (
 if TYPE_CHECKING:
     from hsorm.sql import Tags, compile_filter
     from hsorm.storage import (
+        Change,
+        Changes,
+        Committed,
+        DanglingRef,
+        Diff,
         HisItem,
         InMemoryAdapter,
+        NavNode,
         SqliteAdapter,
         StorageAdapter,
         TimescaleAdapter,
+        WatchRows,
         open_storage,
     )
 
@@ -47,7 +54,12 @@ __all__ = [
     "MARKER",
     "NA",
     "REMOVE",
+    "Change",
+    "Changes",
+    "Committed",
     "Coord",
+    "DanglingRef",
+    "Diff",
     "Entity",
     "Grid",
     "GridCol",
@@ -55,6 +67,7 @@ __all__ = [
     "HsormError",
     "InMemoryAdapter",
     "Kind",
+    "NavNode",
     "Number",
     "Ref",
     "SqliteAdapter",
@@ -63,6 +76,7 @@ __all__ = [
     "Tags",
     "TimescaleAdapter",
     "Uri",
+    "WatchRows",
     "XStr",
     "compile_filter",
     "errors",
@@ -74,12 +88,19 @@ __all__ = [
 
 # What needs SQLAlchemy is imported when first asked for: that takes thrice as long as the rest.
 _LATER = {
+    "Change": "hsorm.storage.protocol",
+    "Changes": "hsorm.storage.protocol",
+    "Committed": "hsorm.storage.protocol",
+    "DanglingRef": "hsorm.storage.protocol",
+    "Diff": "hsorm.storage.protocol",
     "HisItem": "hsorm.storage.protocol",
     "InMemoryAdapter": "hsorm.storage.memory",
+    "NavNode": "hsorm.storage.protocol",
     "SqliteAdapter": "hsorm.storage.sqlite",
     "StorageAdapter": "hsorm.storage.protocol",
     "Tags": "hsorm.sql",
     "TimescaleAdapter": "hsorm.storage.timescale",
+    "WatchRows": "hsorm.storage.protocol",
     "compile_filter": "hsorm.sql",
     "open_storage": "hsorm.storage.factory",
 }

@@ -6,22 +6,33 @@ to parse a message. All of them survive pickling: `args` are the arguments of `_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 __all__ = [
     "CodecError",
     "ConflictError",
+    "CursorExpiredError",
     "EntityExistsError",
     "FilterSyntaxError",
     "HisConfigError",
     "HisWriteError",
     "HsormError",
+    "InvalidCursorError",
+    "InvalidDiffError",
     "InvalidTagError",
+    "InvalidWatchError",
     "MissingExtraError",
+    "PointWriteError",
     "RangeSyntaxError",
+    "ReferencedError",
     "SchemaOutdatedError",
+    "SearchError",
     "StorageError",
     "StorageUnavailableError",
     "StorageUrlError",
     "UnknownEntityError",
+    "UnknownWatchError",
 ]
 
 
@@ -101,6 +112,20 @@ class RangeSyntaxError(_TextError):
     noun = "range"
 
 
+class SearchError(HsormError, ValueError):
+    """A search text that is longer than searches are.
+
+    Attributes:
+        text: The whole text.
+        reason: What is too long.
+    """
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"too long a search: {reason}")
+        self.text = text
+        self.reason = reason
+
+
 class InvalidTagError(HsormError, ValueError):
     """An entity with an id, a tag name or a value that cannot be stored (rules K20–K28, C3, C9).
 
@@ -141,11 +166,18 @@ class ConflictError(HsormError, ValueError):
         id: The entity.
         expected: The `mod` that the change was based on, as text.
         actual: The `mod` that is stored, as text.
+        current: The entity as it is stored, where the storage told: what to decide by.
     """
 
-    def __init__(self, id: str, expected: str | None = None, actual: str | None = None) -> None:
-        super().__init__(id, expected, actual)
-        self.id, self.expected, self.actual = id, expected, actual
+    def __init__(
+        self,
+        id: str,
+        expected: str | None = None,
+        actual: str | None = None,
+        current: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(id, expected, actual, current)
+        self.id, self.expected, self.actual, self.current = id, expected, actual, current
 
     def __str__(self) -> str:
         return (
@@ -159,6 +191,131 @@ class EntityExistsError(ConflictError):
 
     def __str__(self) -> str:
         return f"@{self.id} exists already: update it, or load it to replace it"
+
+
+class InvalidDiffError(HsormError, ValueError):
+    """A diff, or a batch of them, that no storage could commit (rules C1, C2, C4, C6, C8).
+
+    Attributes:
+        index: 0-based position of the diff in the batch, None where the batch as a whole is wrong.
+        id: The diff's id, or None where it has none.
+        reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, index: int | None, id: str | None, reason: str) -> None:
+        super().__init__(index, id, reason)
+        self.index, self.id, self.reason = index, id, reason
+
+    def __str__(self) -> str:
+        which = "commit" if self.index is None else f"commit, diff {self.index}"
+        whose = "" if self.id is None else f" (@{self.id})"
+        return f"{which}{whose}: {self.reason}; nothing was committed"
+
+
+class ReferencedError(HsormError, ValueError):
+    """An entity that was not deleted because others refer to it.
+
+    Attributes:
+        id: The entity.
+        by: Who refers to it, as id and tag: the first ten by id.
+        count: How many such refs there are in all.
+    """
+
+    def __init__(self, id: str, by: Sequence[tuple[str, str]], count: int) -> None:
+        super().__init__(id, by, count)
+        self.id, self.by, self.count = id, list(by), count
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{tag} of @{id}" for id, tag in self.by)
+        more = f" and {self.count - len(self.by)} more" if self.count > len(self.by) else ""
+        return (
+            f"@{self.id} is referred to by {shown}{more}: change these first, or delete it anyway"
+        )
+
+
+class PointWriteError(HsormError, ValueError):
+    """A write to a priority array that its point does not take; nothing changed (rules W5–W7).
+
+    Attributes:
+        id: The point.
+        reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(id, reason)
+        self.id, self.reason = id, reason
+
+    def __str__(self) -> str:
+        return f"priority array of @{self.id}: {self.reason}"
+
+
+class UnknownWatchError(HsormError, LookupError, ValueError):
+    """No watch has this id, or it has ended (rules P1, P11): open a new one.
+
+    Attributes:
+        watch_id: The id that was asked for.
+        state: What became of it: `"unknown"`, `"closed"` or `"expired"`.
+    """
+
+    def __init__(self, watch_id: str, state: str = "unknown") -> None:
+        super().__init__(watch_id, state)
+        self.watch_id, self.state = watch_id, state
+
+    def __str__(self) -> str:
+        return f"the watch {self.watch_id!r} is {self.state}: open a new one"
+
+
+class InvalidWatchError(HsormError, ValueError):
+    """A call that a watch cannot take: a bad lease or id, or ids on a watch over a filter.
+
+    Attributes:
+        watch_id: The watch, None where it was yet to be opened.
+        reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, watch_id: str | None, reason: str) -> None:
+        super().__init__(watch_id, reason)
+        self.watch_id, self.reason = watch_id, reason
+
+    def __str__(self) -> str:
+        which = "watch" if self.watch_id is None else f"watch {self.watch_id!r}"
+        return f"{which}: {self.reason}"
+
+
+class InvalidCursorError(HsormError, ValueError):
+    """A text that is no cursor of a change feed.
+
+    Attributes:
+        cursor: The text as given.
+    """
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(cursor)
+        self.cursor = cursor
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cursor!r:.80} is no cursor of this change feed: give back the `cursor` of an "
+            "answer as it is, or None to begin"
+        )
+
+
+class CursorExpiredError(HsormError, LookupError):
+    """A cursor from before what the change feed still knows: removals since then are forgotten.
+
+    Attributes:
+        cursor: The cursor.
+    """
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(cursor)
+        self.cursor = cursor
+
+    def __str__(self) -> str:
+        return (
+            f"the cursor {self.cursor!r} is too old, removals since then are forgotten: begin "
+            "again with None, and drop what is not in the answer"
+        )
 
 
 class HisConfigError(HsormError, ValueError):

@@ -345,6 +345,16 @@ def is_list(value: object) -> TypeGuard[Sequence[Kind]]:
     return isinstance(value, (list, tuple))
 
 
+def deep_copy(value: Any) -> Any:
+    """Return a value whose lists, dicts and grids are new in every depth."""
+    if isinstance(value, Mapping):
+        return {name: deep_copy(val) for name, val in value.items()}
+    if isinstance(value, Grid):
+        cols = tuple(GridCol(col.name, deep_copy(col.meta)) for col in value.cols)
+        return Grid(deep_copy(value.meta), cols, tuple(map(deep_copy, value.rows)), value.ver)
+    return [deep_copy(val) for val in value] if is_list(value) else value
+
+
 def instant(value: dt.datetime) -> dt.timedelta:
     """Return the instant of a datetime as the time since year 1 in UTC (rule K4).
 

@@ -123,8 +123,10 @@ class Backend:
         if isinstance(self.store, (SqliteAdapter, TimescaleAdapter)):
             # As the adapter does it: a test may have had the server end all connections.
             async with self.store._begin() as connection:
-                await connection.execute(delete(self.store.tables.history))
-                await connection.execute(delete(self.store.tables.entities))
+                tables = self.store.tables
+                await connection.execute(delete(tables.entities))  # which notes the removals
+                for table in tables.entities.metadata.sorted_tables:
+                    await connection.execute(delete(table))
 
     def checked_out(self) -> int:
         """Return how many connections somebody has taken from the pool and not given back."""
@@ -135,7 +137,8 @@ class Backend:
 
 def pool_use(store: SqliteAdapter | TimescaleAdapter) -> int:
     """Return how many connections of an adapter's pool are in use."""
-    return int(store.engine.pool.checkedout())  # type: ignore[attr-defined]  # of the queue pools
+    kept = len(store._kept) if isinstance(store, TimescaleAdapter) else 0
+    return int(store.engine.pool.checkedout()) - kept  # type: ignore[attr-defined]  # queue pools
 
 
 @dataclass

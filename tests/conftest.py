@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -41,6 +42,24 @@ async def backend(
         skip_missing(exc, record_property)
     yield opened
     assert opened.checked_out() == 0, "the test left a connection checked out of the pool"
+
+
+@pytest.fixture(scope="module")
+def loop_apart() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop for tests that hypothesis drives, which is not async."""
+    loop = asyncio.new_event_loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def backends_apart(
+    loop_apart: asyncio.AbstractEventLoop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Backends]:
+    """The storages of `loop_apart`."""
+    opened = Backends(tmp_path_factory.mktemp("apart"))
+    yield opened
+    loop_apart.run_until_complete(opened.close())
 
 
 @pytest.fixture(params=list(SERVERS))

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -15,9 +14,9 @@ def main() -> None:
     """Run the command line with the arguments of this process, and leave with its exit code."""
     _open_closed_streams()
     try:
-        # asyncio would put a handler of its own in the place of Python's, which waits for the next
-        # await: reading standard input could then not be interrupted.
-        signal.signal(signal.SIGINT, _interrupt)
+        # Also where whoever started us ignores it. In its place asyncio puts a handler of its own,
+        # which cancels at the next await: see `hsorm.cli._files.interrupted_at_once`.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         # Inside, so that Ctrl-C is quiet from the first moment on.
         from hsorm.cli.app import run
 
@@ -37,7 +36,3 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open("w" if number else "r")  # noqa: SIM115 - stays open
             setattr(sys, name, stream)
-
-
-def _interrupt(signum: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt

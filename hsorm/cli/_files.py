@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -42,9 +43,23 @@ def progress_on(session: Session) -> Iterator[Progress]:
         yield progress
 
 
+@contextmanager
+def interrupted_at_once() -> Iterator[None]:
+    """Let Ctrl-C end what is done without an await: asyncio's own handler waits for the next one.
+
+    For our own Python alone: what is raised inside a driver may crash it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def read_bytes(path: Path) -> bytes:
     """Return the bytes of a file, or of standard input for `-`."""
-    return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    with interrupted_at_once():
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
 
 
 def parse_files(session: Session, files: Iterable[Path], format: str | None) -> list[ParsedFile]:
@@ -58,7 +73,7 @@ def parse_files(session: Session, files: Iterable[Path], format: str | None) -> 
     if [str(path) for path in files].count("-") > 1:
         raise UsageError("standard input (-) can be read once only")
     out = []
-    with progress_on(session) as progress:
+    with interrupted_at_once(), progress_on(session) as progress:
         task = progress.add_task("Reading", total=len(files), unit="files")
         for path in files:
             name = "standard input" if str(path) == "-" else str(path)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hsorm.cli import db, demo, entities, his, load
+from hsorm.cli import changing, db, demo, entities, his, load, watch
 from hsorm.cli._command import DebugOption, UrlOption, report
 
 __all__ = ["app", "run"]
@@ -55,6 +55,8 @@ def root(
 demo.add_to(app)
 load.add_to(app)
 entities.add_to(app)
+changing.add_to(app)
+watch.add_to(app)
 app.add_typer(his.group, name="his", rich_help_panel="History")
 app.add_typer(db.group, name="db", rich_help_panel="Database")
 

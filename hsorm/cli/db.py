@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from hsorm.cli._command import command, make_group
 from hsorm.cli._session import CliError, Session, UsageError, is_missing_file
 
 if TYPE_CHECKING:
+    from hsorm.sql.indexes import Indexed
     from hsorm.storage._sql import SqlAdapter
 
 __all__ = ["group"]
@@ -66,6 +67,49 @@ async def status(session: Session) -> None:
         return
     session.say(f"Behind: run `hsorm --url {url} db upgrade`")
     session.exit_code = 1
+
+
+async def index(
+    session: Session,
+    tags: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TAG:KIND…", help="Tags and kinds: number, string, date or datetime."
+        ),
+    ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Index searches (PostgreSQL with pg_trgm).")
+    ] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Drop these indexes instead.")] = False,
+) -> None:
+    """Index tags, so that comparisons such as `area > 1000ft²` need not look at every entity."""
+    declared = _declared(tags or ())
+    if not declared and not search:
+        raise UsageError("which tags? Write them as in area:number, or give --search")
+    async with session.storage() as store:
+        act = getattr(store, "drop_indexes" if drop else "create_indexes")
+        names = await act(declared, search=search)
+    for name in names:
+        session.say(f"{'Dropped' if drop else 'Made'} {name}.")
+    if not names:
+        session.say("Nothing to do: there are none of these." if drop else "Nothing to do.")
+
+
+def _declared(texts: Sequence[str]) -> dict[str, Indexed]:
+    from hsorm.sql.indexes import check_index_tags
+
+    declared: dict[str, Any] = {}
+    for text in texts:
+        name, sep, kind = text.partition(":")
+        if not sep:
+            raise UsageError(f"{text}: write the tag and its kind, as in area:number")
+        if declared.setdefault(name, kind) != kind:
+            raise UsageError(f"{name} is given twice, with different kinds")
+    try:
+        check_index_tags(declared)
+    except ValueError as exc:
+        raise UsageError(str(exc)) from None
+    return declared
 
 
 def _sql_store(session: Session) -> SqlAdapter:
@@ -123,3 +167,6 @@ def _log_shown(session: Session) -> Iterator[None]:
 
 command(group, "upgrade", examples=("db upgrade", "db upgrade --timescale require"))(upgrade)
 command(group, "status", examples=("db status", "db status -u postgresql://me@host/db"))(status)
+command(
+    group, "index", examples=("db index area:number dis:string", "db index area:number --drop")
+)(index)

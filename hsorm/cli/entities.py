@@ -1,4 +1,4 @@
-"""`hsorm read`, `get`, `nav` and `about`: looking at entities."""
+"""`hsorm read`, `get`, `nav`, `tree`, `refs` and `about`: looking at entities."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from hsorm.cli._output import (
 from hsorm.cli._session import Session, UsageError
 from hsorm.errors import UnknownEntityError
 from hsorm.kinds import Entity, as_ref, is_tag_name
+from hsorm.ops.search import search_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from hsorm.storage.protocol import StorageAdapter
 
-__all__ = ["add_to", "show_entities", "show_tree"]
+__all__ = ["add_to", "check_filter", "chosen_columns", "show_entities", "show_tree"]
 
 TABLE_ROWS = 50
 """How many rows a table shows where no limit is given."""
@@ -55,6 +56,16 @@ async def read(
         typer.Option("--limit", "-n", min=0, help="At most so many.", show_default=False),
     ] = None,
     sort: Annotated[Literal["id", "dis"], typer.Option("--sort", help="The order.")] = "id",
+    search: Annotated[
+        str | None,
+        typer.Option(
+            "--search",
+            "-s",
+            metavar="WORDS",
+            help="Only those with all of these words, or their beginnings, in their texts.",
+            show_default=False,
+        ),
+    ] = None,
     cols: Annotated[
         str | None,
         typer.Option(
@@ -76,45 +87,53 @@ async def read(
     outputs always hold everything.
     """
     format = chosen_format(json=json, zinc=zinc, trio=trio, csv=csv)
-    names = _columns(cols)
+    names = chosen_columns(cols)
     if count and (limit is not None or cols or sort != "id"):
         raise UsageError("--count counts all that match: it goes with no limit, order or columns")
-    _check_filter(filter)
+    check_filter(filter)
+    search_words(search)
     async with session.storage_or(source or ()) as store:
         if explain:
-            await _explain(session, store, filter, limit)
+            await _explain(session, store, filter, limit, search)
             return
         if count:
-            session.write(str(await store.read_count(filter)))
+            session.write(str(await store.read_count(filter, search=search)))
             return
         if format is not None:
-            found = await store.read(filter, limit, sort=sort)
+            found = await store.read(filter, limit, sort=sort, search=search)
             write_grid(session, grid_of(found, names), format)
             return
         most = TABLE_ROWS + 1 if limit is None else limit
-        found = await store.read(filter, most, sort=sort)
+        found = await store.read(filter, most, sort=sort, search=search)
         cut = limit is None and len(found) > TABLE_ROWS
         # With a limit of 0 nothing is found, however many match.
-        total = await store.read_count(filter) if cut or limit == 0 else len(found)
+        total = await store.read_count(filter, search=search) if cut or limit == 0 else len(found)
     show_entities(session, found[:TABLE_ROWS] if cut else found, total, cols=names)
 
 
-async def _explain(session: Session, store: StorageAdapter, filter: str, limit: int | None) -> None:
+async def _explain(
+    session: Session, store: StorageAdapter, filter: str, limit: int | None, search: str | None
+) -> None:
     from hsorm.storage.protocol import Explainer
 
     if not isinstance(store, Explainer):
         raise UsageError("--explain: a storage in memory has no SQL and no plan")
-    session.write(str(await store.explain(filter, limit)))
+    session.write(str(await store.explain(filter, limit, search=search)))
 
 
-def _check_filter(filter: str) -> None:
+def check_filter(filter: str) -> None:
     """Refuse a bad filter before any storage is opened: it is wrong on each of them."""
     from hsorm.filter import parse
 
     parse(filter)
 
 
-def _columns(cols: str | None) -> list[str] | None:
+def chosen_columns(cols: str | None) -> list[str] | None:
+    """Return the names of `--cols`, each once; None where the option is not given.
+
+    Raises:
+        UsageError: One is no name of a tag.
+    """
     if cols is None:
         return None
     names = [name.strip() for name in cols.split(",")]
@@ -285,6 +304,64 @@ def _label(entity: Entity, *, full: bool = False) -> Text:
     return label
 
 
+# ---- tree ---------------------------------------------------------------------------------------
+
+
+async def tree(
+    session: Session,
+    id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Where to begin; else at all roots.")
+    ] = None,
+    points: Annotated[bool, typer.Option("--points/--no-points", help="Show points.")] = True,
+    source: FromOption = None,
+) -> None:
+    """Show the whole tree: sites, spaces and floors, equips and their parts, points."""
+    from rich.tree import Tree
+
+    async with session.storage_or(source or ()) as store:
+        roots = await store.nav_tree(id, points=points)
+    if not roots:
+        session.say("Nothing here yet: `hsorm load FILE…` brings entities in.")
+    for root in roots:
+        shown = Tree(_label(root.entity, full=True), guide_style="dim")
+        # No recursion: what is below what may be as deep as the data wants.
+        open = [(root, shown)]
+        while open:
+            node, branch = open.pop()
+            open += [(child, branch.add(_label(child.entity))) for child in node.children]
+        session.out.print(shown, soft_wrap=not session.out.is_terminal)
+
+
+# ---- refs ---------------------------------------------------------------------------------------
+
+
+async def refs(session: Session, json: JsonOption = False, source: FromOption = None) -> None:
+    """Find refs that lead to no entity; the exit code is 1 where there are any."""
+    from rich.text import Text
+
+    from hsorm.cli._table import plain_table
+    from hsorm.cli._values import text_of
+
+    async with session.storage_or(source or ()) as store:
+        found = await store.check_refs()
+    session.exit_code = 1 if found else 0
+    if json:
+        rows: list[Entity] = [{"id": one.id, "tag": one.tag, "ref": one.ref} for one in found]
+        write_grid(session, grid_of(rows, ["id", "tag", "ref"]), "json")
+        return
+    if not found:
+        session.say("Every ref leads to an entity.")
+        return
+    table = plain_table(session.out, ["id", "tag", "ref"])
+    for column in table.columns:
+        column.overflow = "fold"
+    for one in found:
+        table.add_row(*(Text(text_of(value)) for value in (one.id, one.tag, one.ref)))
+    session.show(table)
+    what = "ref leads" if len(found) == 1 else "refs lead"
+    session.say(f"{len(found):,} {what} to no entity.", style="dim")
+
+
 # ---- about --------------------------------------------------------------------------------------
 
 
@@ -316,10 +393,13 @@ _EXAMPLES: dict[Callable[..., Coroutine[Any, Any, None]], tuple[str, ...]] = {
         "read site",
         """read 'ahu and siteRef->geoCity == "Oslo"' --json""",
         """read 'point and unit == "kW"' --cols id,dis,equipRef""",
+        "read point --search 'ahu disch'",
         "read 'equip and not vav and area > 1000ft²' --count",
         "read 'point and equipRef->ahu' --from plant.zinc --csv",
     ),
     get: ("get demo.ahu-1 demo.ahu-2", "get @demo.ahu-1 --trio"),
     nav: ("nav", "nav demo.ahu-1", "nav --depth 3"),
+    tree: ("tree --no-points", "tree demo.ahu-1"),
+    refs: ("refs", "refs --from plant.zinc"),
     about: ("about", "about -u postgresql://me@host/db"),
 }

@@ -111,7 +111,8 @@ async def write(
     ],
 ) -> None:
     """Write one item into the history of a point, or delete one."""
-    from hsorm.cli._stamps import parse_stamp, parse_value
+    from hsorm.cli._stamps import parse_stamp
+    from hsorm.cli._typed import typed_value
     from hsorm.cli._values import text_of
     from hsorm.his import writing_point
 
@@ -119,11 +120,7 @@ async def write(
         instant = dt.datetime.now(dt.UTC) if ts == "now" else parse_stamp(ts)
     except ValueError as exc:
         raise UsageError(f"TS {exc}") from None
-    try:
-        val = parse_value(value)
-    except CodecError as exc:
-        hint = ", a text needs quotes: '\"text\"'" if value[:1].isalpha() else ""
-        raise UsageError(f"VALUE {value!r}: {exc.reason}{hint}") from None
+    val = typed_value(value)
     async with session.storage() as store:
         point = writing_point(await store.read_by_id(id))
         await store.his_write(id, [{"ts": instant, "val": val}])

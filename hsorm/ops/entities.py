@@ -1,4 +1,4 @@
-"""What an entity may hold, and how a change is merged into it (rules K20–K28, C1–C6, R12)."""
+"""What an entity may hold, and how a change is merged into it (rules K20–K28, C1–C9, R12)."""
 
 from __future__ import annotations
 
@@ -23,14 +23,42 @@ from hsorm.kinds import (
     Symbol,
     Uri,
     XStr,
+    deep_copy,
     equal,
     is_ref_id,
     is_tag_name,
 )
 from hsorm.ops.display import dis_of
+from hsorm.ops.live import LIVE_TAGS
 from hsorm.zones import with_zone
 
-__all__ = ["as_read", "check_changes", "check_entity", "merge", "next_mod", "stamp"]
+__all__ = [
+    "MANAGED_TAGS",
+    "as_read",
+    "check_changes",
+    "check_entity",
+    "check_id",
+    "check_live",
+    "check_loaded",
+    "check_new",
+    "check_tags",
+    "check_update",
+    "conflict",
+    "merge",
+    "merged_tags",
+    "next_mod",
+    "only_live",
+    "stamp",
+    "why_refused",
+]
+
+MANAGED_TAGS: Final = frozenset(
+    (
+        "id", "mod", "transient",
+        "hisId", "hisSize", "hisStart", "hisStartVal", "hisEnd", "hisEndVal",
+    )
+)  # fmt: skip
+"""The names of the tags that only a storage itself sets (C8)."""
 
 _MAX_STR = 32_767
 _MAX_URI = 1_000
@@ -58,21 +86,108 @@ def check_changes(raw: Mapping[str, Any]) -> Entity:
     Raises:
         InvalidTagError: The id, a tag name or a value cannot be stored.
     """
-    id = _check_id(raw)
-    out: Entity = {}
-    for name, value in raw.items():
-        if not _tag_name_fits(name):
-            raise InvalidTagError(id.val, str(name), _NAME_RULE)
-        kind = type(value)
-        if kind is Marker or kind is bool or (kind is Ref and _is_plain_ref(value)):
-            out[name] = value
-        else:
-            out[name] = _checked(value, id.val, name)
+    id = check_id(raw)
+    out = check_tags(raw, id.val)
     out["id"] = id
     return out
 
 
-def _check_id(raw: Mapping[str, Any]) -> Ref:
+def check_tags(raw: Mapping[str, Any], id: str) -> Entity:
+    """Return tags of the entity `id` in kinds; REMOVE stays.
+
+    Raises:
+        InvalidTagError: A tag name or a value cannot be stored.
+    """
+    out: Entity = {}
+    for name, value in raw.items():
+        if not _tag_name_fits(name):
+            raise InvalidTagError(id, str(name), _NAME_RULE)
+        kind = type(value)
+        if kind is Marker or kind is bool or (kind is Ref and _is_plain_ref(value)):
+            out[name] = value
+        else:
+            out[name] = _checked(value, id, name)
+    return out
+
+
+# ---- by the way they come in --------------------------------------------------------------------
+
+
+def check_loaded(raw: Mapping[str, Any]) -> Entity:
+    """Return an entity of a load, without the tags that only a storage sets.
+
+    An export of another system has those of that system (`hisSize`…), which mean nothing here.
+
+    Raises:
+        InvalidTagError: The id, a tag name or a value cannot be stored.
+    """
+    entity = check_entity(raw)
+    for name in MANAGED_TAGS & entity.keys():
+        if name != "id":
+            del entity[name]
+    return entity
+
+
+def check_new(raw: Mapping[str, Any]) -> Entity:
+    """Return an entity to create, without the `mod` that it may have.
+
+    Raises:
+        InvalidTagError: The id, a tag name or a value cannot be stored, or a tag is one that only a
+            storage sets (C8, C9).
+    """
+    entity = check_entity(raw)
+    entity.pop("mod", None)
+    _refuse(entity, but=("id",))
+    return entity
+
+
+def check_update(raw: Mapping[str, Any]) -> Entity:
+    """Return the changes of an update; REMOVE stays, and so do `id` and `mod`.
+
+    Raises:
+        InvalidTagError: As for `check_new`.
+    """
+    changes = check_changes(raw)
+    _refuse(changes, but=("id", "mod"))
+    return changes
+
+
+def check_live(id: str, tags: Mapping[str, Any]) -> Entity:
+    """Return live tags to set in kinds; REMOVE stays.
+
+    Raises:
+        InvalidTagError: A tag is none of the live ones, or its value cannot be stored.
+    """
+    for name in tags:
+        if name not in LIVE_TAGS:
+            raise InvalidTagError(id, str(name), "no live tag: update or commit changes it")
+    return check_tags(tags, id)
+
+
+def _refuse(tags: Entity, *, but: Sequence[str]) -> None:
+    for name, val in tags.items():
+        if name not in but and (reason := why_refused(name, val)) is not None:
+            raise InvalidTagError(tags["id"].val, name, reason)
+
+
+def why_refused(name: str, val: Any) -> str | None:
+    """Return why nobody may set a tag to this value, None where anybody may (C8, C9)."""
+    if name in MANAGED_TAGS:
+        return "only the storage sets this tag: leave it out"
+    if name == "name" and val is not REMOVE and not (isinstance(val, str) and is_ref_id(val)):
+        return f"{val!r} is no name: a Str of {_REF_RULE}"
+    return None
+
+
+# ---- values -------------------------------------------------------------------------------------
+
+
+def check_id(raw: Mapping[str, Any]) -> Ref:
+    """Return the `id` of an entity as a Ref.
+
+    Raises:
+        InvalidTagError: It is missing or cannot be stored (C3, K20).
+    """
     id = raw.get("id")
     if isinstance(id, Mapping):
         id = _decoded(id, None, "id")
@@ -274,7 +389,7 @@ def as_read(entity: Entity) -> Entity:
 
 
 def merge(old: Entity, changes: Entity, now: dt.datetime) -> Entity:
-    """Return an entity after a change (C4, C5, C13).
+    """Return an entity after a change (C4, C5, C13); live tags alone leave its `mod` as it was.
 
     Args:
         old: The entity as stored.
@@ -284,13 +399,31 @@ def merge(old: Entity, changes: Entity, now: dt.datetime) -> Entity:
     Raises:
         ConflictError: The changes are based on another `mod` than the stored one.
     """
-    id: Ref = old["id"]
     stored, expected = old.get("mod"), changes.get("mod")
     if expected is not None and not equal(expected, stored):
-        raise ConflictError(id.val, _mod_text(expected), _mod_text(stored))
+        raise conflict(old, expected)
+    merged = merged_tags(old, changes)
+    if only_live(changes):
+        return merged if stored is None else stamp(merged, stored)
+    return stamp(merged, next_mod(now, stored if isinstance(stored, dt.datetime) else None))
+
+
+def merged_tags(old: Entity, changes: Entity) -> Entity:
+    """Return an entity after changes tag by tag, REMOVE deletes (C5); its id stays its own."""
     merged = {**old, **changes, "id": _own_id(old)}
-    kept = {name: val for name, val in merged.items() if val is not REMOVE}
-    return stamp(kept, next_mod(now, stored if isinstance(stored, dt.datetime) else None))
+    return {name: val for name, val in merged.items() if val is not REMOVE}
+
+
+def only_live(changes: Entity) -> bool:
+    """Tell whether changes are of live tags alone, so that they do not touch `mod`."""
+    tags = changes.keys() - {"id", "mod"}
+    return bool(tags) and tags <= LIVE_TAGS
+
+
+def conflict(old: Entity, expected: object) -> ConflictError:
+    """Return the error of a change that was based on another `mod` than that of `old`."""
+    current = as_read(deep_copy(old))
+    return ConflictError(current["id"].val, _mod_text(expected), _mod_text(old.get("mod")), current)
 
 
 def _own_id(entity: Entity) -> Ref:

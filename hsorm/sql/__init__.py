@@ -1,6 +1,7 @@
 """Haystack in SQLAlchemy: column types, tables, filters as expressions. Nothing here runs SQL."""
 
 from hsorm.sql.compile import compile_filter
+from hsorm.sql.indexes import is_comparable, tag_index
 from hsorm.sql.models import EntityMixin, HistoryMixin, Tables, make_tables
 from hsorm.sql.mutable import MutableTags
 from hsorm.sql.sources import EntitySource
@@ -14,5 +15,7 @@ __all__ = [
     "Tables",
     "Tags",
     "compile_filter",
+    "is_comparable",
     "make_tables",
+    "tag_index",
 ]

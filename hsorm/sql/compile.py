@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
 from sqlalchemy import (
     ColumnElement,
     Select,
+    SelectBase,
     and_,
     case,
     false,
@@ -23,12 +24,13 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.orm import QueryableAttribute
 
 from hsorm.codecs import hayson
 from hsorm.filter import parse
-from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or
+from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or, Path
 from hsorm.kinds import Number, Ref, Symbol, Uri, symbol_form
 from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are rendered
 from hsorm.sql.constructs import (
@@ -43,12 +45,23 @@ from hsorm.sql.constructs import (
     SubDict,
     TextAt,
     Variant,
-    bound,
+    begin_term,
     bound_document,
     bound_number,
+    bound_of,
     constant,
 )
-from hsorm.sql.sources import EntitySource, RefText, Sources, own_source, source_of
+from hsorm.sql.keys import range_of, utc_text
+from hsorm.sql.sources import (
+    EntitySource,
+    LiveSource,
+    RefText,
+    Sources,
+    id_of,
+    own_source,
+    source_of,
+)
+from hsorm.sql.tag_index import LONGEST, Entry, TagIndex
 
 __all__ = ["compile_filter"]
 
@@ -75,6 +88,8 @@ class _Scope:
         sources: Where refs lead.
         known: What `_reached` has made already. A path may go on in a nested dict or through a ref
             at each of its names: without this, every name would double the statement.
+        by_index: Whether a side table may answer. It does once for each set of entities; the
+            conditions beside its answer are tested row by row.
     """
 
     tags: ColumnElement[Any]
@@ -83,6 +98,12 @@ class _Scope:
     known: dict[tuple[_Term, tuple[str, ...], Any], Select[tuple[Any]]] = field(
         default_factory=dict
     )
+    by_index: bool = True
+
+    @property
+    def index(self) -> TagIndex | None:
+        """The side table that may answer for the entity."""
+        return self.entity.index if self.entity is not None and self.by_index else None
 
     def inside(self, name: str) -> _Scope:
         outer = self.tags
@@ -102,6 +123,8 @@ def compile_filter(
     id: ColumnElement[Any] | QueryableAttribute[Any] | None = None,
     ref: RefText | None = None,
     refs: Mapping[str, Any] | None = None,
+    live: LiveSource | None = None,
+    index: TagIndex | None = None,
 ) -> ColumnElement[bool]:
     """Return the condition that a filter is true of a row.
 
@@ -114,6 +137,8 @@ def compile_filter(
         refs: Where the refs of a tag lead, by the tag's name: a mapped class, a table, an
             `EntitySource`, or a function that returns one of these. `"*"` is for all tags that are
             not named; they lead to the entities that are filtered where it is missing.
+        live: Where live tags are kept, in tables like ours: see `LiveSource`.
+        index: The side table that stands beside the entities on SQLite: `Tables.tag_index`.
 
     Note:
         A filter over refs puts a `WITH` before the statement. Python's sqlite3 begins no
@@ -126,7 +151,7 @@ def compile_filter(
         TypeError: Something in `refs` has not one column of type `Tags` and one key.
     """
     node = parse(filter) if isinstance(filter, str) else filter
-    own = own_source(tags, id, ref)
+    own = own_source(tags, id, ref, live, index)
     named = {tag: source_of(there) for tag, there in (refs or {}).items()}
     return _where(node, _Scope(own.tags, own, Sources(own, named)))
 
@@ -140,15 +165,18 @@ def _where(node: Node, scope: _Scope, level: int = 0) -> _Bool:
         case And() | Or() if level == _DEEP and (apart := _apart(node, scope)) is not None:
             return apart
         case And(terms):
-            return and_(*(_where(term, scope, level + 1) for term in terms))
+            return _all(terms, scope, level + 1)
         case Or(terms):
             return or_(*(_where(term, scope, level + 1) for term in terms))
         case Cmp(val=str() | Uri()) if "\0" in str(node.val):
             return _beside_nul(node, scope)
         case Has(path) | Missing(path) | Cmp(path):
-            return _walk(node, path.names, scope)
+            begin_term(node)
+            return _found(node, path.names, scope)
         case IsA(symbol):
-            return _is_a(symbol, scope)
+            by_row = _is_a(symbol, scope)
+            ids, settled = _ids([(node, ())], scope) or (None, set())
+            return _either(by_row, scope, ids, [] if settled else [by_row])
         case IsSpec():
             return false()  # without a namespace of specs (F62)
         case _:
@@ -189,12 +217,132 @@ def _is_a(symbol: Symbol, scope: _Scope) -> _Bool:
     return and_(*(HasTag(scope.tags, name) for name in symbol.val.split("-")))
 
 
+# ---- ids from a side table ----------------------------------------------------------------------
+
+_Asked = tuple[Node, tuple[str, ...]]
+"""A term, and the part of its path that is still to be walked."""
+
+
+def _all(terms: tuple[Node, ...], scope: _Scope, level: int) -> _Bool:
+    """Say an `and`; by the side table, where the scope has one, as far as that knows the terms."""
+    asked = [(term, term.path.names if isinstance(term, _Term) else ()) for term in terms]
+    found = _ids(asked, scope)
+    if found is None:
+        return and_(*(_where(term, scope, level) for term in terms))
+    ids, settled = found
+    by_row = replace(scope, by_index=False)
+    conditions = [_where(term, by_row, level) for term in terms]
+    left = [condition for i, condition in enumerate(conditions) if i not in settled]
+    return _either(and_(*conditions), scope, ids, left)
+
+
+def _found(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
+    """Say one term; by the side table, where the scope has one, if that knows it."""
+    by_row = _walk(node, names, scope)
+    found = _ids([(node, names)], scope)
+    if found is None:
+        return by_row
+    ids, settled = found
+    return _either(by_row, scope, ids, [] if settled else [by_row])
+
+
+def _either(
+    by_row: _Bool, scope: _Scope, ids: SelectBase | None, left: Sequence[_Bool] = ()
+) -> _Bool:
+    """Say a condition in both ways: by the entities, or by ids and what these leave open."""
+    if ids is None or scope.entity is None:
+        return by_row
+    return Variant(by_row, and_(scope.entity.id.in_(ids), *left))
+
+
+def _ids(asked: Sequence[_Asked], scope: _Scope) -> tuple[SelectBase, set[int]] | None:
+    """Select ids among which are all of which these terms are true, from the side table.
+
+    Returns:
+        The select, and which terms are true of all of them; None where the table knows no term.
+    """
+    own, index = scope.entity, scope.index
+    if own is None or index is None:
+        return None
+    entries, settled = _said_by(asked, index)
+    by_value = any(val for _, val in entries)
+    lead = None if by_value else next((i for i, ask in enumerate(asked) if _leads_on(*ask)), None)
+    if lead is not None:
+        return _ids_before(asked[lead], scope, own, index, entries), settled | {lead}
+    return (index.with_all(entries), settled) if entries else None
+
+
+def _said_by(asked: Sequence[_Asked], index: TagIndex) -> tuple[list[Entry], set[int]]:
+    """Return what the side table says where these terms are true, and which terms that settles.
+
+    Of a comparison it may only say that the tag is there: less than an index of its own would.
+    """
+    entries: list[Entry] = []
+    settled: set[int] = set()
+    for i, (node, names) in enumerate(asked):
+        match node:
+            case IsA(symbol) if symbol_form(symbol.val) != "key":
+                said = [(name, "") for name in symbol.val.split("-")]
+                settles = all(TagIndex.knows(name) for name, _ in said)
+            case Has() | Cmp() if len(names) == 1:
+                val = _said_val(node)
+                if val is None and names[0] in index.declared:
+                    continue
+                said, settles = [(names[0], val or "")], val is not None
+            case _:
+                continue
+        entries += [entry for entry in said if TagIndex.knows(entry[0])]
+        settled |= {i} if settles and TagIndex.knows(said[0][0]) else set()
+    return entries, settled
+
+
+def _said_val(node: Has | Cmp) -> str | None:
+    """Return the entry's value that says the same as a term; None if only the presence is said."""
+    match node:
+        case Has():
+            return ""
+        case Cmp(op=CmpOp.EQ, val=Ref(id)):
+            return f"@{id}"
+        case Cmp(op=CmpOp.EQ, val=str(text)) if len(text) <= LONGEST and "\0" not in text:
+            return f'"{text}'
+    return None
+
+
+def _leads_on(node: Node, names: tuple[str, ...]) -> bool:
+    """Tell whether a term is true only through a ref or a nested dict, never through a dateTime."""
+    if isinstance(node, Missing) or len(names) < 2 or not TagIndex.knows(names[0]):
+        return False
+    if isinstance(node, Cmp) and isinstance(node.val, str | Uri) and "\0" in str(node.val):
+        return False
+    return names[1:] not in (("date",), ("time",), ("tz",))
+
+
+def _ids_before(
+    asked: Any, scope: _Scope, own: EntitySource, index: TagIndex, entries: Sequence[Entry]
+) -> SelectBase:
+    """Select the ids of which all is said and which lead to where a term is true."""
+    node, (name, *others) = asked
+    rest = tuple(others)
+    reached = _reached(node, rest, scope.sources.behind(name), scope)
+    entity, alias = own.fresh()
+    within = _walk(node, rest, replace(scope, tags=entity.tags, entity=entity).inside(name))
+    said = (index.says(entry, entity.id) for entry in entries)
+    dicts = select(entity.id).select_from(alias)
+    dicts = dicts.where(entity.id.in_(index.with_dict(name)), within, *said)
+    return union_all(index.with_ref_to(name, reached, entries), dicts)
+
+
+# ---- paths --------------------------------------------------------------------------------------
+
+
 def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
     """Return the condition that a term is true at the end of a path (F50–F58)."""
     name, rest = names[0], names[1:]
     if name == "id" and scope.entity is not None:
         # An entity's id leads to the entity itself (F57).
         return _walk(node, rest, scope) if rest else _at_id(node, scope.entity)
+    if (live := _live_with(name, scope)) is not None:
+        return _walk_live(node, names, scope, live)
     if not rest:
         return _at_end(node, scope.tags, name)
     missing = isinstance(node, Missing)
@@ -214,6 +362,24 @@ def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
     return step if missing or scope.entity is None else and_(HasKey(scope.tags, name), step)
 
 
+def _live_with(name: str, scope: _Scope) -> LiveSource | None:
+    """Return where a tag of an entity is kept, None where it is among the others."""
+    live = None if scope.entity is None else scope.entity.live
+    return live if live is not None and name in live.names else None
+
+
+def _walk_live(node: _Term, names: tuple[str, ...], scope: _Scope, live: LiveSource) -> _Bool:
+    """The term on a live tag: of those that have any, which are few beside all entities."""
+    table = live.table.alias()
+    id: Any = None if scope.entity is None else scope.entity.id
+    there = _walk(node, names, replace(scope, tags=table.c.tags, entity=None))
+    if isinstance(node, Missing):
+        found: _Bool = id.not_in(select(table.c.id).where(not_(there)))
+    else:
+        found = id.in_(select(table.c.id).where(there))
+    return found
+
+
 def _is(kind: ColumnElement[str], name: str) -> _Bool:
     return kind == constant(name)
 
@@ -224,6 +390,10 @@ def _switch(
     """Choose a condition by what is stored; only the chosen one is computed."""
     whens = [(constant(name), result) for name, result in results.items()]
     return case(*whens, value=kind, else_=otherwise)
+
+
+_HAS: Final = Has(Path(("x",)))
+"""Whether there is anything at the end of the names that are given beside it."""
 
 
 def _reached(
@@ -237,8 +407,12 @@ def _reached(
     found = scope.known.get((node, rest, source))
     if found is None:
         entity, alias = source.fresh()
-        there = _walk(node, rest, replace(scope, tags=entity.tags, entity=entity))
-        where = not_(there) if isinstance(node, Missing) else there
+        there = replace(scope, tags=entity.tags, entity=entity, by_index=True)
+        if isinstance(node, Missing) and len(rest) == 1:
+            where = _found(_HAS, rest, there)
+        else:
+            where = _found(node, rest, there)
+            where = not_(where) if isinstance(node, Missing) else where
         # A CTE, for a ref and a list of refs both look in it: computed once, when first needed.
         ids = select(entity.ref_id().label("id")).select_from(alias).where(where).cte()
         found = scope.known[node, rest, source] = select(ids.c.id)
@@ -256,12 +430,12 @@ def _at_id(node: _Term, entity: EntitySource) -> _Bool:
             return true()
         case Missing():
             return false()
-        case Cmp(op=CmpOp.EQ, val=Ref(val)):
-            return entity.has_id(val)
-        case Cmp(op=CmpOp.NE, val=Ref(val)):
-            return not_(entity.has_id(val))
-        case Cmp(op=op, val=Ref(val)):
-            comparison: _Bool = _OPERATORS[op](entity.ordered_id(), bound(val))
+        case Cmp(op=CmpOp.EQ, val=Ref() as ref):
+            return entity.has_id(ref)
+        case Cmp(op=CmpOp.NE, val=Ref() as ref):
+            return not_(entity.has_id(ref))
+        case Cmp(op=op, val=Ref() as ref):
+            comparison: _Bool = _OPERATORS[op](entity.ordered_id(), bound_of(id_of, ref))
             return comparison
         case Cmp(op=op):
             return true() if op is CmpOp.NE else false()
@@ -296,28 +470,38 @@ def _equals(tags: ColumnElement[Any], name: str, val: Any) -> _Bool:
             return and_(HasKey(tags, name), plain)
         case Number(unit=None) if val.val == val.val and abs(val.val) != float("inf"):
             # A bare number has no unit by its form; one in an object might have one.
-            as_object = {"_kind": "number", "val": hayson.encode(val)}
             in_object = and_(
-                _contains(tags, {name: as_object}), TextAt(tags, name, "unit").is_(None)
+                _contains(tags, name, _number_object, val), TextAt(tags, name, "unit").is_(None)
             )
-            return Variant(or_(_contains(tags, {name: hayson.encode(val)}), in_object), plain)
-        case Ref(id):
-            return Variant(_contains(tags, {name: hayson.encode(Ref(id))}), plain)
+            return Variant(or_(_contains(tags, name, hayson.encode, val), in_object), plain)
+        case Ref():
+            return Variant(_contains(tags, name, _ref_object, val), plain)
         case _:
-            return Variant(_contains(tags, {name: hayson.encode(val)}), plain)
+            return Variant(_contains(tags, name, hayson.encode, val), plain)
+
+
+def _number_object(val: Number) -> Any:
+    return {"_kind": "number", "val": hayson.encode(val)}
+
+
+def _ref_object(ref: Ref) -> Any:
+    return hayson.encode(Ref(ref.val))
 
 
 def _list_holds(tags: ColumnElement[Any], name: str, ref: Ref) -> _Bool:
     """The value is a list with this ref in it (F45)."""
-    held = _contains(tags, {name: [hayson.encode(Ref(ref.val))]})
+    held = _contains(tags, name, lambda ref: [_ref_object(ref)], ref)
     in_list = _is(KindAt(tags, name), "list")
-    plain = case((in_list, AnyRef(tags, name, bound(ref.val) == REF)), else_=false())
+    plain = case((in_list, AnyRef(tags, name, bound_of(id_of, ref) == REF)), else_=false())
     return Variant(held, plain)
 
 
-def _contains(tags: ColumnElement[Any], doc: dict[str, Any]) -> _Bool:
+def _contains(tags: ColumnElement[Any], name: str, make: Callable[[Any], Any], val: Any) -> _Bool:
     # Containment compares kinds, too, and lets a stored ref have any `dis` (K1, K3).
-    return tags.op("@>", is_comparison=True)(bound_document(hayson.to_json(doc).decode()))
+    def document(val: Any) -> str:
+        return hayson.to_json({name: make(val)}).decode()
+
+    return tags.op("@>", is_comparison=True)(bound_document(document, val))
 
 
 # ---- comparisons: any operator on any kind, by a CASE on what is stored --------------------------
@@ -325,6 +509,12 @@ def _contains(tags: ColumnElement[Any], doc: dict[str, Any]) -> _Bool:
 
 def _compare(tags: ColumnElement[Any], name: str, op: CmpOp, val: Any) -> _Bool:
     """The value has the literal's kind and compares with it (F36–F43); lists only by their refs."""
+    exact, range = _compare_exactly(tags, name, op, val), range_of(tags, name, op, val)
+    # The range is what an index answers that somebody declared. It is less to compute, too.
+    return exact if range is None else and_(range, exact)
+
+
+def _compare_exactly(tags: ColumnElement[Any], name: str, op: CmpOp, val: Any) -> _Bool:
     kind, compare = KindAt(tags, name), _OPERATORS[op]
     text = TextAt(tags, name, "val")
     match val:
@@ -332,23 +522,24 @@ def _compare(tags: ColumnElement[Any], name: str, op: CmpOp, val: Any) -> _Bool:
             true_of = [text for text, own in _BOOLS.items() if compare(own, val)]
             return or_(false(), *(_is(kind, text) for text in true_of))
         case str():
-            return _when(_is(kind, "str"), compare(TextAt(tags, name), bound(val)))
+            return _when(_is(kind, "str"), compare(TextAt(tags, name), bound_of(str, val)))
         case Number():
             return _compare_number(tags, name, op, val)
-        case Ref(id):
-            return _compare_ref(tags, name, op, id)
+        case Ref():
+            return _compare_ref(tags, name, op, val)
         case Uri():
-            return _when(_is(kind, "uri"), compare(text, bound(val.val)))
+            return _when(_is(kind, "uri"), compare(text, bound_of(_val_of, val)))
         case Symbol():
-            return _compare_symbol(tags, name, op, val.val)
+            return _compare_symbol(tags, name, op, val)
         case dt.datetime():
-            literal = Instant(bound(_instant_text(val)))
+            literal = Instant(bound_of(utc_text, val))
             fits = case((_is(kind, "dateTime"), IsInstant(text)), else_=false())
             return _when(fits, compare(Instant(text), literal))
         case dt.date():
-            return _when(_is(kind, "date"), compare(text, bound(val.isoformat())))
+            return _when(_is(kind, "date"), compare(text, bound_of(dt.date.isoformat, val)))
         case dt.time():
-            return _when(_is(kind, "time"), compare(_time_key(text, 1), bound(_time_text(val))))
+            literal_text = bound_of(_time_text, val)
+            return _when(_is(kind, "time"), compare(_time_key(text, 1), literal_text))
         case _:
             return false()  # no literal is of any other kind (F44)
 
@@ -361,32 +552,37 @@ def _when(condition: _Bool, then: _Bool) -> _Bool:
     return case((condition, func.coalesce(then, false())), else_=false())
 
 
-def _compare_ref(tags: ColumnElement[Any], name: str, op: CmpOp, id: str) -> _Bool:
+def _compare_ref(tags: ColumnElement[Any], name: str, op: CmpOp, ref: Ref) -> _Bool:
     kind, compare = KindAt(tags, name), _OPERATORS[op]
-    own = _when(_is(kind, "ref"), compare(TextAt(tags, name, "val"), bound(id)))
+    own = _when(_is(kind, "ref"), compare(TextAt(tags, name, "val"), bound_of(id_of, ref)))
     if op is CmpOp.EQ:
         return own
-    in_list = _when(_is(kind, "list"), AnyRef(tags, name, compare(REF, bound(id))))
+    in_list = _when(_is(kind, "list"), AnyRef(tags, name, compare(REF, bound_of(id_of, ref))))
     return or_(own, in_list)
 
 
-def _compare_symbol(tags: ColumnElement[Any], name: str, op: CmpOp, val: str) -> _Bool:
+def _val_of(val: Uri | Symbol) -> str:
+    return val.val
+
+
+def _compare_symbol(tags: ColumnElement[Any], name: str, op: CmpOp, val: Symbol) -> _Bool:
     text = TextAt(tags, name, "val")
-    found = _when(_is(KindAt(tags, name), "symbol"), _OPERATORS[op](text, bound(val)))
+    found = _when(_is(KindAt(tags, name), "symbol"), _OPERATORS[op](text, bound_of(_val_of, val)))
     if op is CmpOp.EQ:
         return found
     # Order is among symbols of one form only (F43, OC 7).
     form = case((text.contains(":"), "key"), (text.contains("-"), "conjunct"), else_="tag")
-    return and_(found, _when(_is(KindAt(tags, name), "symbol"), form == symbol_form(val)))
+    return and_(found, _when(_is(KindAt(tags, name), "symbol"), form == symbol_form(val.val)))
 
 
 def _compare_number(tags: ColumnElement[Any], name: str, op: CmpOp, val: Number) -> _Bool:
     kind, compare = KindAt(tags, name), _OPERATORS[op]
-    unit, literal = TextAt(tags, name, "unit"), bound_number(val.val)
+    unit, literal = TextAt(tags, name, "unit"), bound_number(val)
     if val.unit is not None:
         # What is no number has no unit, so only bare numbers can be in the object.
         alike = case(
-            (_is(kind, "number"), and_(unit == bound(val.unit), _bare(tags, name))), else_=false()
+            (_is(kind, "number"), and_(unit == bound_of(_unit_of, val), _bare(tags, name))),
+            else_=false(),
         )
         return _when(alike, compare(NumberAt(tags, name, "val"), literal))
     special = {text: true() for text, own in _SPECIAL.items() if _holds(compare, own, val.val)}
@@ -404,6 +600,10 @@ def _compare_number(tags: ColumnElement[Any], name: str, op: CmpOp, val: Number)
     )
 
 
+def _unit_of(val: Number) -> str:
+    return str(val.unit)
+
+
 _SPECIAL: Final = {"NaN": float("nan"), "INF": float("inf"), "-INF": float("-inf")}
 
 
@@ -416,11 +616,6 @@ def _holds(compare: Callable[[Any, Any], Any], special: float, literal: float) -
     if special != special:
         return compare is operator.lt or compare is operator.le
     return bool(compare(special, literal))
-
-
-def _instant_text(ts: dt.datetime) -> str:
-    text = ts.astimezone(dt.UTC).isoformat(timespec="microseconds")
-    return text.replace("+00:00", "Z")
 
 
 # ---- dates and times ----------------------------------------------------------------------------
@@ -451,16 +646,16 @@ def _at_part(
     compare, val = _OPERATORS[node.op], node.val
     match rest[0], val:
         case "date", dt.date() if not isinstance(val, dt.datetime):
-            found: _Bool = compare(func.substr(text, 1, 10), bound(val.isoformat()))
+            found: _Bool = compare(func.substr(text, 1, 10), bound_of(dt.date.isoformat, val))
         case "time", dt.time():
             # Behind the seconds stands a fraction or the offset, whose digits must not count.
             has_fraction = func.substr(text, 20, 1) == "."
             found = compare(
                 case((has_fraction, _time_key(_cut(text), 12)), else_=_whole_time(text)),
-                bound(_time_text(val)),
+                bound_of(_time_text, val),
             )
         case "tz", str():
-            found = compare(func.coalesce(tz, bound("GMT")), bound(val))
+            found = compare(func.coalesce(tz, constant("GMT")), bound_of(str, val))
         case _:
             return true() if node.op is CmpOp.NE else false()
     # A text of other people's that is no dateTime has no parts.

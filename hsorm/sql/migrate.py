@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "VERSION_TABLE", "Extension", "config", "revision_of", "upgrade"]
 
-HEAD: Final = "0001"
+HEAD: Final = "0003"
 """The revision that this version of hsorm works with."""
 
 VERSION_TABLE: Final = "hsorm_version"

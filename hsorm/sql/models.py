@@ -6,13 +6,30 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Double, Index, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Double,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    TableClause,
+    Text,
+    column,
+    event,
+    table,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.sql.elements import quoted_name
 from sqlalchemy.types import JSON
 
 from hsorm.kinds import Entity
+from hsorm.sql.constructs import ThisChange, ThisInstant
+from hsorm.sql.tag_index import TagIndex, make_tag_index
 from hsorm.sql.types import Instant, Tags
 
 __all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables"]
@@ -60,39 +77,202 @@ class _Base(DeclarativeBase):
     pass
 
 
+def _stamp() -> Mapped[int]:
+    """When a row was changed last: by which transaction on PostgreSQL, as which change on SQLite.
+
+    Triggers keep it, whoever writes; see `hsorm.sql.stamps` for how it is asked.
+    """
+    return mapped_column(BigInteger(), nullable=False, server_default=ThisChange(), sort_order=1)
+
+
 class _Entities(EntityMixin, _Base):
     __tablename__ = "entities"
+
+    changed: Mapped[int] = _stamp()
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Any, ...]:
+        return (*super().__table_args__, Index("entities_changed", "changed", "id"))
 
 
 class _History(HistoryMixin, _Base):
     __tablename__ = "history"
 
 
+class _Live(_Base):
+    """The live tags of an entity (curVal, writeVal …), by `hsorm.ops.live`.
+
+    No index but the key, and room in each page: then an update stays in its page (HOT), and
+    leaves nothing for VACUUM.
+    """
+
+    __tablename__ = "live"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "40"}},)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    tags: Mapped[Entity] = mapped_column(Tags(), nullable=False)
+    changed: Mapped[int] = _stamp()
+
+
+class _PointArrays(_Base):
+    """The priority array of a point as `hsorm.ops.priority_array` dumps it.
+
+    `expires` is when its level 8 is released.
+    """
+
+    __tablename__ = "point_arrays"
+    __table_args__ = (Index("point_arrays_expires", "expires"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    levels: Mapped[Any] = mapped_column(_OBJ, nullable=False)
+    expires: Mapped[dt.datetime | None] = mapped_column(Instant())
+
+
+class _Removals(_Base):
+    """Entities that were removed, for watches and the change feed."""
+
+    __tablename__ = "removals"
+    __table_args__ = (Index("removals_changed", "changed"),)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    at: Mapped[dt.datetime] = mapped_column(Instant(), nullable=False, server_default=ThisInstant())
+    changed: Mapped[int] = _stamp()
+
+
+class _HistoryChanges(_Base):
+    """Which points' history was written, a row for each write."""
+
+    __tablename__ = "history_changes"
+    __table_args__ = (Index("history_changes_changed", "changed"),)
+
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True
+    )
+    point_ids: Mapped[Any] = mapped_column(_OBJ, nullable=False)
+    at: Mapped[dt.datetime] = mapped_column(Instant(), nullable=False, server_default=ThisInstant())
+    changed: Mapped[int] = _stamp()
+
+
+class _Watches(_Base):
+    """Watches: how far each has been polled, and until when it lives; `lease` is in seconds.
+
+    `pushed` tells triggers that somebody waits for changes.
+    """
+
+    __tablename__ = "watches"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "40"}},)
+
+    id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    dis: Mapped[str] = mapped_column(Text(), nullable=False)
+    filter: Mapped[str | None] = mapped_column(Text())
+    cursor: Mapped[str] = mapped_column(Text(), nullable=False)
+    lease: Mapped[float] = mapped_column(Double(), nullable=False)
+    expires: Mapped[dt.datetime] = mapped_column(Instant(), nullable=False)
+    closed: Mapped[bool] = mapped_column(nullable=False)
+    pushed: Mapped[bool] = mapped_column(nullable=False)
+
+
+class _WatchIds(_Base):
+    """The entities in a watch.
+
+    `since` is how far changes had come when one joined a watch that had been polled before. `known`
+    tells whether the watch reported it as being there.
+    """
+
+    __tablename__ = "watch_ids"
+
+    watch_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    entity_id: Mapped[str] = mapped_column(_ID, primary_key=True)
+    since: Mapped[str] = mapped_column(Text(), nullable=False)
+    known: Mapped[bool] = mapped_column(nullable=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of one storage; see `EntityMixin` and `HistoryMixin` for what is in them."""
+    """The tables of one storage; see `EntityMixin` and `HistoryMixin` for what is in them.
+
+    Attributes:
+        entities: The entities, without their live tags.
+        history: The history of points.
+        live: The live tags of entities.
+        point_arrays: The priority arrays of points.
+        removals: Entities that were removed.
+        history_changes: Which points' history was written.
+        watches: Watches.
+        watch_ids: The entities in each watch.
+        change_clock: SQLite alone: the number of the last change, in one row that triggers keep.
+        tag_index: What stands beside the entities on SQLite; it is made and dropped with them.
+    """
 
     entities: Table
     history: Table
+    live: Table
+    point_arrays: Table
+    removals: Table
+    history_changes: Table
+    watches: Table
+    watch_ids: Table
+    change_clock: TableClause
+    tag_index: TagIndex | None
 
 
 def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = None) -> Tables:
     """Attach the tables to a MetaData.
+
+    The triggers that stamp changes come with the migrations, not with `create_all`.
 
     Args:
         metadata: The MetaData that they join, a host application's for instance.
         prefix: Stands before every name, for two storages in one schema.
         schema: The schema of the tables; None is the database's default.
     """
+
+    def attach(model: type[_Base]) -> Table:
+        return _attach(model.__table__, metadata, prefix, schema)
+
+    entities, live, arrays = attach(_Entities), attach(_Live), attach(_PointArrays)
+    for owned in (live, arrays):
+        owned.append_constraint(
+            ForeignKeyConstraint(
+                [owned.c.id], [entities.c.id], ondelete="CASCADE", onupdate="CASCADE"
+            )
+        )
+    tag_index = make_tag_index(entities, prefix)
+    _make_along(entities, tag_index)
     return Tables(
-        _attach(_Entities.__table__, metadata, prefix, schema),
-        _attach(_History.__table__, metadata, prefix, schema),
+        entities,
+        attach(_History),
+        live,
+        arrays,
+        attach(_Removals),
+        attach(_HistoryChanges),
+        attach(_Watches),
+        attach(_WatchIds),
+        table(f"{prefix}change_clock", column("n", BigInteger()), schema=schema),
+        tag_index,
     )
+
+
+def _make_along(entities: Table, tag_index: TagIndex) -> None:
+    """Make and drop the side table with its entities on SQLite; no other database has it."""
+
+    @event.listens_for(entities, "after_create")
+    def create(target: object, connection: Connection, **kw: Any) -> None:
+        if connection.dialect.name == "sqlite":
+            for statement in tag_index.ddl():
+                connection.exec_driver_sql(statement)
+
+    @event.listens_for(entities, "after_drop")
+    def drop(target: object, connection: Connection, **kw: Any) -> None:
+        if connection.dialect.name == "sqlite":  # the triggers went with the entities
+            tag_index.table.drop(connection, checkfirst=True)
 
 
 def _attach(table: Any, metadata: MetaData, prefix: str, schema: str | None) -> Table:
     copy: Table = table.to_metadata(metadata, name=f"{prefix}{table.name}", schema=schema)
     for index in copy.indexes:
-        index.ddl_if(dialect="postgresql")  # the condition is not copied along
+        if index.dialect_options["postgresql"].get("using") == "gin":
+            index.ddl_if(dialect="postgresql")  # the condition is not copied along
         index.name = quoted_name(f"{prefix}{index.name}", None)
     return copy

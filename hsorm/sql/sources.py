@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import (
@@ -23,12 +23,29 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.orm.util import AliasedInsp
 from sqlalchemy.types import NullType
 
-from hsorm.sql.constructs import IdText, bound
+from hsorm.kinds import Ref
+from hsorm.sql.constructs import IdText, bound_of
 
-__all__ = ["EntitySource", "RefText", "Sources", "source_of"]
+if TYPE_CHECKING:
+    from hsorm.sql.tag_index import TagIndex
+
+__all__ = ["EntitySource", "LiveSource", "RefText", "Sources", "own_source", "source_of"]
 
 RefText: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[str]]
 """Writes the value of an id column as the id of a Ref, in SQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSource:
+    """Where some tags of entities are kept apart from the others.
+
+    Attributes:
+        table: Its columns `id` and `tags` hold the entity's id and these tags.
+        names: Which tags these are.
+    """
+
+    table: FromClause
+    names: Set[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +57,15 @@ class EntitySource:
         id: The column of ids: text, integer or UUID, or any other with `ref`.
         ref: How an id is written in a Ref, such as `lambda id: "p:demo:r:" + cast(id, Text)`; None
             writes the id alone.
+        live: Where tags are that are not in `tags`, where there are such.
+        index: The side table that answers on SQLite for these entities, where there is one.
     """
 
     tags: Any
     id: Any
     ref: RefText | None = None
+    live: LiveSource | None = None
+    index: TagIndex | None = None
 
     def fresh(self) -> tuple[EntitySource, Any]:
         """Return the same columns of another alias, and that alias, for a subquery of its own."""
@@ -57,7 +78,7 @@ class EntitySource:
             # An alias of the class, not of its table: it knows which rows are of the class.
             other = aliased(mapped.mapper.class_)
             tags, id = (_clause(getattr(other, _name_of(column))) for column in (tags, id))
-        return EntitySource(tags, id, self.ref), other
+        return EntitySource(tags, id, self.ref, self.live, self.index), other
 
     def ref_id(self) -> ColumnElement[str]:
         """Return the id as it is written in a Ref."""
@@ -65,11 +86,11 @@ class EntitySource:
             return self.ref(self.id)
         return self.id if _is_text(self.id) else IdText(self.id)
 
-    def has_id(self, ref_id: str) -> ColumnElement[bool]:
+    def has_id(self, ref: Ref) -> ColumnElement[bool]:
         """Return the condition that an entity has this id, such that the key's index answers."""
         if self.ref is not None or _is_text(self.id):
-            return self.ref_id() == bound(ref_id)
-        key = _key(self.id, ref_id)
+            return self.ref_id() == bound_of(id_of, ref)
+        key = _key(self.id, ref.val)
         if key is None:
             return false()
         has: ColumnElement[bool] = _clause(self.id) == literal(key, self.id.type)
@@ -78,6 +99,11 @@ class EntitySource:
     def ordered_id(self) -> ColumnElement[str]:
         """Return the id of a Ref in the order of code points."""
         return IdText(self.id if self.ref is None else self.ref(self.id))
+
+
+def id_of(ref: Ref) -> str:
+    """Return the id of a Ref."""
+    return ref.val
 
 
 def _is_text(column: Any) -> bool:
@@ -147,7 +173,13 @@ def _only(given: Any, columns: list[Any], keys: list[Any]) -> EntitySource:
     return EntitySource(_clause(tags[0]), _clause(keys[0]), tags[0].type.ref)
 
 
-def own_source(tags: Any, id: Any, ref: RefText | None) -> EntitySource:
+def own_source(
+    tags: Any,
+    id: Any,
+    ref: RefText | None,
+    live: LiveSource | None = None,
+    index: TagIndex | None = None,
+) -> EntitySource:
     """Return where the entities of a column of tags are.
 
     Raises:
@@ -161,7 +193,7 @@ def own_source(tags: Any, id: Any, ref: RefText | None) -> EntitySource:
             name = tags.table.description
             raise ValueError(f"which column of {name} holds the id? Say so with id=…")
         id = keys[0]
-    return EntitySource(tags, _clause(id), ref)
+    return EntitySource(tags, _clause(id), ref, live, index)
 
 
 def _keys_of_table(table: FromClause) -> list[Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Delete,
@@ -19,7 +20,6 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    Update,
     and_,
     bindparam,
     cast,
@@ -27,83 +27,120 @@ from sqlalchemy import (
     func,
     not_,
     select,
-    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
 from sqlalchemy.types import JSON, TypeEngine
 
 from hsorm.codecs.hayson import to_json
 from hsorm.filter.ast import Node
+from hsorm.ops.live import LIVE_TAGS
+from hsorm.sql.changing import insert_into, live_text
 from hsorm.sql.compile import compile_filter
-from hsorm.sql.constructs import HasTag, IsListed, bound
+from hsorm.sql.constructs import HasTag, IsListed, Variant, bound
 from hsorm.sql.models import Tables
+from hsorm.sql.search import matches_words
+from hsorm.sql.sources import LiveSource
+from hsorm.sql.templates import LIMIT
 from hsorm.sql.types import Tags
 
 __all__ = [
+    "NO_SEARCH",
+    "Search",
     "count_entities",
-    "delete_entity",
     "delete_history_at",
     "delete_history_listed",
-    "delete_history_of",
-    "insert_entity",
+    "matching",
     "select_by_ids",
     "select_entities",
-    "select_entity_for_change",
     "select_entity_to_stay",
     "select_history",
     "staging_of",
-    "update_entity",
+    "stored_columns",
     "upsert",
 ]
 
 
-def _row(tables: Tables) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+def _row(tables: Tables) -> tuple[ColumnElement[Any], ...]:
     # The tags as text, whatever JSON functions the engine has: the adapters decode them themselves.
     entities = tables.entities
-    return entities.c.id, cast(entities.c.tags, Text()).label("tags")
+    return entities.c.id, cast(entities.c.tags, Text()).label("tags"), live_text(tables)
 
 
 def _in_use(tables: Tables) -> ColumnElement[bool]:
     """Nothing in the trash is ever found (R10)."""
-    return not_(HasTag(tables.entities.c.tags, "trash"))
+    in_use = not_(HasTag(tables.entities.c.tags, "trash"))
+    if tables.tag_index is None:
+        return in_use
+    # A list that is nearly always empty, looked into instead of each entity's tags.
+    trashed = tables.tag_index.with_all([("trash", "")])
+    by_index = tables.entities.c.id.not_in(trashed)
+    return Variant(in_use, by_index)
+
+
+class Search(NamedTuple):
+    """A search, as statements need it.
+
+    Attributes:
+        words: What `search_words` returned.
+        indexed: Whether there is an index for it.
+    """
+
+    words: tuple[str, ...] = ()
+    indexed: bool = False
+
+
+NO_SEARCH: Final = Search()
+
+
+def matching(tables: Tables, filter: str | Node, search: Search = NO_SEARCH) -> ColumnElement[bool]:
+    """Return the condition that an entity matches a filter and a search, out of the trash."""
+    entities, live = tables.entities, LiveSource(tables.live, LIVE_TAGS)
+    condition = compile_filter(
+        filter, tags=entities.c.tags, id=entities.c.id, live=live, index=tables.tag_index
+    )
+    if search.words:
+        words = matches_words(entities.c.tags, search.words, indexed=search.indexed)
+        return and_(condition, _in_use(tables), words)
+    return and_(condition, _in_use(tables))
 
 
 def select_entities(
-    tables: Tables, filter: str | Node, limit: int | None = None, *, ordered: bool = True
+    tables: Tables,
+    filter: str | Node,
+    limit: int | None = None,
+    *,
+    ordered: bool = True,
+    search: Search = NO_SEARCH,
 ) -> Select[Any]:
-    """Select `id` and `tags` (as text) of the entities that match a filter, by id if `ordered`."""
-    where = compile_filter(filter, tags=tables.entities.c.tags, id=tables.entities.c.id)
-    statement = select(*_row(tables)).where(where, _in_use(tables))
+    """Select `id`, `tags` and `live` (as text) of the entities that match a filter.
+
+    Args:
+        tables: Where they are.
+        filter: The filter.
+        limit: How many at the most.
+        ordered: Whether they come by id.
+        search: The words that are to be found in them besides.
+    """
+    statement = select(*_row(tables)).where(matching(tables, filter, search))
     if ordered:
         statement = statement.order_by(tables.entities.c.id)
-    return statement if limit is None else statement.limit(limit)
+    return statement if limit is None else statement.limit(bindparam(LIMIT, limit, BigInteger()))
 
 
-def count_entities(tables: Tables, filter: str | Node | None = None) -> Select[Any]:
-    """Count the entities that match a filter, or all."""
-    statement = select(func.count()).select_from(tables.entities).where(_in_use(tables))
+def count_entities(
+    tables: Tables, filter: str | Node | None = None, *, search: Search = NO_SEARCH
+) -> Select[Any]:
+    """Count the entities that match a filter and a search, or all."""
+    statement = select(func.count()).select_from(tables.entities)
     if filter is None:
-        return statement
-    where = compile_filter(filter, tags=tables.entities.c.tags, id=tables.entities.c.id)
-    return statement.where(where)
+        return statement.where(_in_use(tables))
+    return statement.where(matching(tables, filter, search))
 
 
 def select_by_ids(tables: Tables, ids: Sequence[str]) -> Select[Any]:
-    """Select `id` and `tags` (as text) of entities by id, in no order."""
+    """Select `id`, `tags` and `live` (as text) of entities by id, in no order."""
     listed = IsListed(tables.entities.c.id, bound(to_json(list(ids)).decode()))
     return select(*_row(tables)).where(listed, _in_use(tables))
-
-
-def select_entity_for_change(tables: Tables, id: str) -> Select[Any]:
-    """Select the tags (as text) of one entity, be it trashed; others must wait to change it.
-
-    Writers of its history need not: they only rely on its being there.
-    """
-    _, tags = _row(tables)
-    return select(tags).where(tables.entities.c.id == bound(id)).with_for_update(key_share=True)
 
 
 def select_entity_to_stay(tables: Tables, id: str) -> Select[Any]:
@@ -111,31 +148,6 @@ def select_entity_to_stay(tables: Tables, id: str) -> Select[Any]:
     entities = tables.entities
     statement = select(entities.c.id).where(entities.c.id == bound(id))
     return statement.with_for_update(read=True, key_share=True)
-
-
-def insert_entity(tables: Tables, dialect: str) -> ReturningInsert[Any]:
-    """Insert one row of `id` and `tags` unless the id is taken; returns the id when it was not."""
-    insert = _insert(dialect)(tables.entities)
-    unless_taken = insert.on_conflict_do_nothing(index_elements=["id"])
-    returning: ReturningInsert[Any] = unless_taken.returning(tables.entities.c.id)
-    return returning
-
-
-def update_entity(tables: Tables) -> Update:
-    """Replace the `tags` of the entity `entity_id`."""
-    entities = tables.entities
-    return update(entities).where(entities.c.id == bindparam("entity_id", type_=Text()))
-
-
-def delete_entity(tables: Tables, id: str) -> ReturningDelete[Any]:
-    """Delete one entity; returns its id when it was there."""
-    entities = tables.entities
-    return delete(entities).where(entities.c.id == bound(id)).returning(entities.c.id)
-
-
-def delete_history_of(tables: Tables, id: str) -> Delete:
-    """Delete the whole history of a point."""
-    return delete(tables.history).where(tables.history.c.point_id == bound(id))
 
 
 def upsert(table: Table, dialect: str, source: Table | None = None) -> Insert:
@@ -146,17 +158,23 @@ def upsert(table: Table, dialect: str, source: Table | None = None) -> Insert:
         dialect: The database's name.
         source: A table of the same columns to take the rows from; None binds them.
     """
-    insert = _insert(dialect)(table)
+    columns = stored_columns(table)
+    insert = insert_into(dialect, table)
     if source is not None:
-        insert = insert.from_select([col.name for col in source.columns], select(source))
+        insert = insert.from_select([col.name for col in columns], select(source))
     else:
         insert = insert.values(
-            {col.name: bindparam(col.name, type_=_bound_as(col)) for col in table.c}
+            {col.name: bindparam(col.name, type_=_bound_as(col)) for col in columns}
         )
     key = [column.name for column in table.primary_key]
-    rest = {col.name: insert.excluded[col.name] for col in table.columns if col.name not in key}
+    rest = {col.name: insert.excluded[col.name] for col in columns if col.name not in key}
     upserting: Insert = insert.on_conflict_do_update(index_elements=key, set_=rest)
     return upserting
+
+
+def stored_columns(table: Table) -> list[Column[Any]]:
+    """Return the columns that are written; the database itself sees to the others."""
+    return [col for col in table.columns if col.server_default is None]
 
 
 def _bound_as(column: Column[Any]) -> TypeEngine[Any]:
@@ -165,7 +183,7 @@ def _bound_as(column: Column[Any]) -> TypeEngine[Any]:
 
 def staging_of(table: Table) -> Table:
     """Return a temporary table of the same columns, keyless, that lasts for one transaction."""
-    columns = [Column(col.name, col.type) for col in table.columns]
+    columns = [Column(col.name, col.type) for col in stored_columns(table)]
     return Table(
         "hsorm_staging",
         MetaData(),
@@ -173,10 +191,6 @@ def staging_of(table: Table) -> Table:
         prefixes=["TEMPORARY"],
         postgresql_on_commit="DROP",
     )
-
-
-def _insert(dialect: str) -> Any:
-    return postgresql_insert if dialect == "postgresql" else sqlite_insert
 
 
 def select_history(tables: Tables, id: str, start: dt.datetime, end: dt.datetime) -> Select[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 
 from hsorm.errors import StorageUrlError
 
-__all__ = ["engine_url", "safe_url", "sqlite_path"]
+__all__ = ["engine_url", "safe_url", "server_settings", "sqlite_path"]
 
 _DRIVERS: Final = {
     "postgres": "postgresql+asyncpg",
@@ -22,7 +22,7 @@ _DRIVERS: Final = {
 
 
 def engine_url(url: str | URL) -> URL:
-    """Return a URL for `create_async_engine`.
+    """Return a URL for `create_async_engine`; `server_settings` takes `options` out of it.
 
     Args:
         url: `postgresql://…`, `postgres://…` or `sqlite:///file`, with or without the driver's
@@ -49,7 +49,13 @@ def engine_url(url: str | URL) -> URL:
 
 # What follows the `?`, as SQLAlchemy and asyncpg call it; `sslmode` is what everybody writes.
 _OPTIONS: Final = {
-    "postgresql": {"sslmode": "ssl", "ssl": "ssl", "host": "host", "port": "port"},
+    "postgresql": {
+        "sslmode": "ssl",
+        "ssl": "ssl",
+        "host": "host",
+        "port": "port",
+        "options": "options",
+    },
     "sqlite": {},
 }
 
@@ -61,6 +67,18 @@ def _with_known_options(url: URL) -> URL:
         known = f"known are {', '.join(options)}" if options else "there are none"
         raise StorageUrlError(safe_url(url), f"unknown option {min(unknown)!r}: {known}")
     return url.set(query={options[name]: value for name, value in url.query.items()})
+
+
+def server_settings(url: URL) -> tuple[URL, dict[str, str]]:
+    """Take `?options=-c name=value …` out of a URL, as `server_settings` of asyncpg.
+
+    The server reads them itself, when a connection starts: `-c statement_timeout=5s`.
+    """
+    options = url.query.get("options")
+    if options is None:
+        return url, {}
+    given = options if isinstance(options, str) else " ".join(options)
+    return url.difference_update_query(["options"]), {"options": given}
 
 
 def safe_url(url: URL) -> str:

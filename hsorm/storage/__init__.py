@@ -10,18 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 from hsorm.storage.factory import open_storage
 from hsorm.storage.memory import InMemoryAdapter
-from hsorm.storage.protocol import HisItem, StorageAdapter
+from hsorm.storage.protocol import (
+    Change,
+    Changes,
+    Committed,
+    DanglingRef,
+    Diff,
+    HisItem,
+    NavNode,
+    StorageAdapter,
+    WatchRows,
+)
 
 if TYPE_CHECKING:
     from hsorm.storage.sqlite import SqliteAdapter
     from hsorm.storage.timescale import TimescaleAdapter
 
 __all__ = [
+    "Change",
+    "Changes",
+    "Committed",
+    "DanglingRef",
+    "Diff",
     "HisItem",
     "InMemoryAdapter",
+    "NavNode",
     "SqliteAdapter",
     "StorageAdapter",
     "TimescaleAdapter",
+    "WatchRows",
     "open_storage",
 ]
 

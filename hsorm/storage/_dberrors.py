@@ -16,6 +16,9 @@ __all__ = ["database_errors"]
 # down.
 _NO_CONNECTION = ("08", "28", "3D", "57P")
 
+# The server ended the statement: it took too long, or somebody asked for that (pg_cancel_backend).
+_CANCELLED = "57014"
+
 
 @contextmanager
 def database_errors(url: str) -> Iterator[None]:
@@ -50,6 +53,9 @@ def _translated(
     no_state_of_server = _is_asyncpg(exc) and not state  # asyncpg's own: the connection is closed
     if lost or no_state_of_server or state.startswith(_NO_CONNECTION):
         return StorageUnavailableError(url, _first_line(exc))
+    if state == _CANCELLED and "user request" not in str(exc):
+        advice = "ask for less, or give the connection a longer statement_timeout"
+        return StorageError(f"{_first_line(exc)}: {advice}")
     return StorageError(_first_line(exc))
 
 

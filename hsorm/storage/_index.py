@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, Sized
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeGuard
 
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, Missing, Node, Or, Path
 from hsorm.filter.evaluate import Predicate, compile_predicate, value_test
-from hsorm.kinds import Entity, Grid, GridCol, Marker, Number, Ref, Symbol, Uri, is_list
+from hsorm.kinds import Entity, Grid, Marker, Number, Ref, Symbol, Uri, deep_copy, is_list
+from hsorm.ops.live import LIVE_TAGS
 
 __all__ = ["EntityIndex"]
+
+_NO_REFS: Final = LIVE_TAGS | {"id"}
+"""The tags whose refs say nothing of how a building hangs together (see `hsorm.ops.refs`)."""
 
 _NONE: Final[frozenset[str]] = frozenset()
 
@@ -90,13 +94,17 @@ class EntityIndex:
         return copy
 
     def put(self, entity: Entity) -> None:
-        """Insert or replace an entity."""
+        """Insert or replace an entity; what is replaced costs as much as what differs."""
         id = entity["id"].val
-        if id in self.entities:
-            self.remove(id)
+        old = self.entities.get(id)
+        new: Mapping[str, Any] = entity
+        if old is not None:
+            # By identity: a changed entity shares what it keeps with the one before it.
+            self._leave(id, {name: val for name, val in old.items() if entity.get(name) is not val})
+            new = {name: val for name, val in entity.items() if old.get(name) is not val}
         self.entities[id] = entity
         tags = self._tags
-        for name, value in entity.items():
+        for name, value in new.items():
             tags[name].add(id)
             kind = type(value)
             if kind is Ref:
@@ -105,8 +113,8 @@ class EntityIndex:
                 value, (list, tuple, Mapping, Grid, dt.datetime)
             ):
                 self._put_compound(id, name, value)
-        for name in self._values.keys() & entity.keys():
-            self._values[name].add(id, entity[name])
+        for name in self._values.keys() & new.keys():
+            self._values[name].add(id, new[name])
 
     def _put_compound(self, id: str, name: str, value: Any) -> None:
         if is_list(value):
@@ -121,7 +129,10 @@ class EntityIndex:
 
     def remove(self, id: str) -> None:
         """Remove an entity."""
-        for name, value in self.entities.pop(id).items():
+        self._leave(id, self.entities.pop(id))
+
+    def _leave(self, id: str, tags: Mapping[str, Any]) -> None:
+        for name, value in tags.items():
             self._tags[name].discard(id)
             self._walkable[name].discard(id)
             self._lists[name].discard(id)
@@ -129,7 +140,25 @@ class EntityIndex:
                 self._refs[name, ref].discard(id)
             if name in self._values:
                 self._values[name].discard(id, value)
-        self._nested.pop(id, None)
+        if copiers := self._nested.pop(id, None):
+            kept = tuple(copier for copier in copiers if copier[0] not in tags)
+            if kept:
+                self._nested[id] = _same(kept)
+
+    def referring_to(self, id: str) -> Iterator[tuple[str, str]]:
+        """Yield the id and the tag of each ref to an entity, but for those in the trash."""
+        trash = self._tags.get("trash", _NONE)
+        for name in self._tags.keys() - _NO_REFS:
+            for other in self._refs.get((name, id), _NONE) - trash:
+                yield other, name
+
+    def dangling(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the id, the tag and the ref of each ref to nothing, but for those in the trash."""
+        trash = self._tags.get("trash", _NONE)
+        for (name, ref), ids in self._refs.items():
+            if ref not in self.entities and name not in _NO_REFS:
+                for id in ids - trash:
+                    yield id, name, ref
 
     def matching(self, node: Node) -> Set[str]:
         """Return the ids of the entities that match a filter, without those in the trash (R10)."""
@@ -160,7 +189,8 @@ class EntityIndex:
         """Intersect what the indexes answer, smallest first, and test the rest one by one."""
         rest: list[Node] = []
         sets: list[Set[str]] = []
-        for term in terms:
+        paths = [term for term in terms if _is_path(term)]
+        for term in (term for term in terms if not _is_path(term)):
             exact = self._exact(term)
             if exact is not None:
                 sets.append(exact)
@@ -168,8 +198,14 @@ class EntityIndex:
             rest.append(term)
             if isinstance(term, Cmp):
                 sets.append(self._tags.get(term.path.names[0], _NONE))
-        candidates = _common(sets) if sets else self.entities.keys()
-        return self._narrowed(candidates, rest)
+        candidates: Set[str] | None = _common(sets) if sets else None
+        for path in paths:
+            found = self._through_ref(path.path.names[0], path.path.names[1:], path, candidates)
+            if found is None:
+                rest.append(path)
+            else:
+                candidates = found
+        return self._narrowed(self.entities.keys() if candidates is None else candidates, rest)
 
     def _narrowed(self, candidates: Set[str], terms: Sequence[Node]) -> Set[str]:
         """Return those of the candidates that match all of the terms."""
@@ -251,8 +287,16 @@ class EntityIndex:
         without = candidates - reaching
         return (without - odd) | self._filtered(odd, missing) if odd else without
 
-    def _through_ref(self, name: str, rest: tuple[str, ...], node: Has | Cmp) -> Set[str] | None:
+    def _through_ref(
+        self,
+        name: str,
+        rest: tuple[str, ...],
+        node: Has | Cmp,
+        within: Set[str] | None = None,
+    ) -> Set[str] | None:
         """Answer `name->rest…` from its far end: who refers to an entity with what is asked for.
+
+        Of those in `within` alone, where that is given.
 
         That is all there is to `has` and comparisons over a ref or a list of refs (F51, F55); dicts
         and dateTimes on the way are tested one by one. Deref finds what is in the trash, too (F59).
@@ -264,10 +308,16 @@ class EntityIndex:
             return None  # fewer entities to start from than to end at
         found: set[str] = set()
         for target in targets:
-            found |= self._refs.get((name, target), _NONE)
+            refs = self._refs.get((name, target), _NONE)
+            found |= refs if within is None else refs & within
         if walkable := self._walkable.get(name):
-            found |= self._filtered(walkable, compile_predicate(node))
+            others = walkable if within is None else walkable & within
+            found |= self._filtered(others, compile_predicate(node))
         return found
+
+
+def _is_path(term: Node) -> TypeGuard[Has | Cmp]:
+    return isinstance(term, (Has, Cmp)) and len(term.path.names) > 1
 
 
 def _is_worth(candidates: Sized, indexed: Sized) -> bool:
@@ -299,17 +349,8 @@ def _copier_of(value: Any) -> Callable[[Any], Any]:
         return dict
     if type(value) is list and not any(map(_is_compound, value)):
         return list
-    return _deep_copy
+    return deep_copy
 
 
 def _is_compound(value: Any) -> bool:
     return isinstance(value, (Mapping, Grid)) or is_list(value)
-
-
-def _deep_copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _deep_copy(val) for name, val in value.items()}
-    if isinstance(value, Grid):
-        cols = tuple(GridCol(col.name, _deep_copy(col.meta)) for col in value.cols)
-        return Grid(_deep_copy(value.meta), cols, tuple(map(_deep_copy, value.rows)), value.ver)
-    return [_deep_copy(val) for val in value] if is_list(value) else value

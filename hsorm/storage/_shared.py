@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from hsorm.errors import UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, Number, Uri, as_ref
-from hsorm.ops.nav import ROOTS, below, nav_rows
+from hsorm.ops.nav import ROOTS, NavNode, below, nav_rows, nav_tree, tree_filter
 from hsorm.storage.protocol import Id
 
 __all__ = ["BaseAdapter", "about_entity", "utc_now"]
@@ -71,6 +71,13 @@ class BaseAdapter:
             if found := await self.read(filter):
                 return nav_rows(found)
         return []
+
+    async def nav_tree(
+        self: _Reads, root: Id | None = None, *, points: bool = True
+    ) -> list[NavNode]:
+        """Read the whole navigation tree; see `Navigator.nav_tree`."""
+        top = None if root is None else await self.read_by_id(root)
+        return nav_tree(await self.read(tree_filter(points=points)), top)
 
 
 def about_entity(

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-import threading
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import ClauseElement, MetaData, Select
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import ClauseElement, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from hsorm.codecs import hayson
-from hsorm.errors import CodecError, EntityExistsError, SchemaOutdatedError, UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.his.checks import check_items, reading_point, writing_point
 from hsorm.his.rows import from_row
 from hsorm.his.span import parse_range
-from hsorm.kinds import Entity, Kind, Ref, as_ref
+from hsorm.kinds import Entity, as_ref
 from hsorm.ops.display import dis_key
-from hsorm.ops.entities import as_read, check_changes, check_entity, merge, next_mod, stamp
-from hsorm.sql import migrate, statements
-from hsorm.sql.models import make_tables
-from hsorm.sql.urls import safe_url
+from hsorm.ops.search import search_words
+from hsorm.sql import statements
+from hsorm.sql.statements import NO_SEARCH, Search
 from hsorm.storage._dberrors import database_errors
-from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
-from hsorm.storage.protocol import Create, Explanation, HisItem, Id, Sort
+from hsorm.storage._shared import utc_now
+from hsorm.storage._sql_core import Rows, entity_of, is_possible
+from hsorm.storage._sql_watches import SqlWatches
+from hsorm.storage.protocol import Explanation, HisItem, Id, Sort
 
 __all__ = ["SqlAdapter"]
 
-_Rows: TypeAlias = Sequence[Any]
+_ID = itemgetter(0)
 
 _MOST = 2**63 - 1  # the greatest LIMIT that a database takes
 
 
-class SqlAdapter(BaseAdapter, ABC):
+class SqlAdapter(SqlWatches):
     """An adapter over an `AsyncEngine`; a subclass says how rows are fetched and written in bulk.
 
     Args:
@@ -46,229 +40,111 @@ class SqlAdapter(BaseAdapter, ABC):
         create: `"auto"` makes or upgrades the tables on `connect()`, `"never"` raises instead.
         prefix: Stands before every name of a table.
         schema: The schema of the tables.
+        index_tags: Tags to index, with the kind of their values; made on `connect()` too.
+        index_search: Whether searches are indexed; made on `connect()` too.
+
+    Raises:
+        ValueError: There is no such kind of index, or a name is none of a tag.
     """
-
-    _backend = "sql"
-
-    def __init__(
-        self,
-        engine: AsyncEngine,
-        *,
-        owns_engine: bool,
-        create: Create,
-        prefix: str = "",
-        schema: str | None = None,
-    ) -> None:
-        if create not in ("auto", "never"):
-            raise ValueError(f'create is "auto" or "never", not {create!r}')
-        self.engine = engine
-        self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
-        self.url = safe_url(engine.url)
-        self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
-        self._create = create
-        self._owns_engine = owns_engine
-        self._connected = False
-        self._connecting = asyncio.Lock()
-        self._last_mod: dt.datetime | None = None
-
-    # ---- life -----------------------------------------------------------------------------------
-
-    async def connect(self) -> None:
-        """Open the storage and bring its tables up; see `StorageAdapter.connect`."""
-        async with self._connecting:
-            if not self._connected:
-                with database_errors(self.url):
-                    await self._ensure_tables()
-                self._connected = True
-
-    async def _ensure_tables(self) -> None:
-        found = await self.revision()
-        if found == migrate.HEAD:
-            return
-        # A revision that we do not know is of a newer version: nothing here could bring it up.
-        if self._create == "never" or (found is not None and found > migrate.HEAD):
-            raise SchemaOutdatedError(self.url, found, migrate.HEAD)
-        await self.upgrade()
-
-    async def revision(self) -> str | None:
-        """Return the revision of the tables, None where there are none; see `hsorm.sql.migrate`."""
-        with database_errors(self.url):
-            async with self.engine.connect() as connection:
-                return await connection.run_sync(migrate.revision_of, **self._names)
-
-    async def upgrade(self, *, timescale: migrate.Extension = "auto") -> None:
-        """Bring the tables to the newest revision.
-
-        Args:
-            timescale: Whether history becomes a TimescaleDB hypertable; only looked at when the
-                tables are made.
-        """
-        with database_errors(self.url):
-            async with _alone(), self._begin() as connection:
-                await connection.run_sync(migrate.upgrade, timescale=timescale, **self._names)
-
-    async def close(self) -> None:
-        """Close the storage; see `StorageAdapter.close`. An engine that was given stays open."""
-        if self._owns_engine:
-            await self.engine.dispose()
-        self._connected = False
-
-    async def about(self) -> Entity:
-        """Describe the storage; see `StorageAdapter.about`."""
-        (count,) = (await self._fetch(statements.count_entities(self.tables)))[0]
-        backend, version = await self._describe()
-        return about_entity(backend, version, count, url=self.url)
-
-    # ---- what the subclasses do -----------------------------------------------------------------
-
-    @abstractmethod
-    async def _describe(self) -> tuple[str, str]:
-        """Return the backend's name and the version of the database."""
-
-    @abstractmethod
-    async def _fetch(self, statement: Select[Any]) -> _Rows:
-        """Run a statement that reads, by itself, and return its rows."""
-
-    @abstractmethod
-    async def _plan(self, sql: str, params: Sequence[Any]) -> Iterable[str]:
-        """Return the plan of a statement, a line a step."""
-
-    @abstractmethod
-    def _begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Open a transaction that writes; leaving it commits, an error rolls back."""
-
-    @abstractmethod
-    async def _store(self, rows: Iterator[tuple[str, str]]) -> None:
-        """Insert or replace entities, given as id and Hayson text by id, in one transaction.
-
-        The rows are made while they are taken; an InvalidTagError of one ends the transaction.
-        """
-
-    @abstractmethod
-    async def _write_items(self, id: str, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
-        """Merge checked items into the history of a point, in one transaction."""
-
-    @asynccontextmanager
-    async def _change(self) -> AsyncIterator[AsyncConnection]:
-        """Open a transaction that writes, with the errors of the database turned into ours."""
-        await self._ready()
-        with database_errors(self.url):
-            async with self._begin() as connection:
-                yield connection
-
-    async def _ready(self) -> None:
-        if not self._connected:
-            await self.connect()
 
     # ---- reading --------------------------------------------------------------------------------
 
     async def read(
-        self, filter_str: str | Node, limit: int | None = None, *, sort: Sort = "id"
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        sort: Sort = "id",
+        search: str | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
+        wanted = await self._search(search)
         if sort == "dis":
             # The order of display texts is nothing that a database knows (R7).
-            found = sorted(await self._read(filter_str, None), key=dis_key)
+            found = sorted(await self._read(filter_str, None, wanted), key=dis_key)
             return found if limit is None else found[: max(limit, 0)]
-        return await self._read(filter_str, limit)
+        return await self._read(filter_str, limit, wanted)
 
-    async def _read(self, filter: str | Node, limit: int | None) -> list[Entity]:
+    async def _read(self, filter: str | Node, limit: int | None, search: Search) -> list[Entity]:
         most = None if limit is None else min(max(limit, 0), _MOST)
-        return [_entity(id, tags) for id, tags in await self._read_rows(filter, most)]
+        await self._sweep_if_due()
+        return [entity_of(*row) for row in await self._read_rows(filter, most, search)]
 
-    async def _read_rows(self, filter: str | Node, most: int | None) -> _Rows:
-        """Return `id` and `tags` as text of the entities that match, by id."""
-        return await self._fetch(statements.select_entities(self.tables, filter, most))
+    async def _search(self, text: str | None) -> Search:
+        words = search_words(text)
+        return Search(words, await self._has_search_index()) if words else NO_SEARCH
 
-    async def read_count(self, filter_str: str | Node) -> int:
+    async def _has_search_index(self) -> bool:
+        """Tell whether there is an index that answers a search."""
+        return False
+
+    async def _read_rows(self, filter: str | Node, most: int | None, search: Search) -> Rows:
+        """Return `id`, `tags` and `live` (as text) of the entities that match, by id."""
+        rows = await self._fetch_matching(filter, most, search)
+        return rows if most is not None else sorted(rows, key=_ID)
+
+    async def _fetch_matching(self, filter: str | Node, most: int | None, search: Search) -> Rows:
+        """Run what `_select_matching` returns."""
+        return await self._fetch(self._select_matching(filter, most, search))
+
+    def _select_matching(self, filter: str | Node, most: int | None, search: Search) -> Select[Any]:
+        """Select the entities that match; by id only where there is a limit.
+
+        Left to a database, the order costs more: PostgreSQL sorts whole rows, on disk beyond some
+        4 MB; SQLite looks at all of them in the order of the key rather than at those that an index
+        finds.
+        """
+        return statements.select_entities(
+            self.tables, filter, most, ordered=most is not None, search=search
+        )
+
+    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
         """Count the entities that match a filter; see `EntityReader.read_count`."""
-        rows = await self._fetch(statements.count_entities(self.tables, filter_str))
-        count: int = rows[0][0]
-        return count
+        wanted = await self._search(search)
+        await self._sweep_if_due()
+        ((count,),) = await self._fetch_count(filter_str, wanted)
+        return int(count)
+
+    async def _fetch_count(self, filter: str | Node, search: Search) -> Rows:
+        """Run the statement that counts the entities that match."""
+        return await self._fetch(statements.count_entities(self.tables, filter, search=search))
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
         wanted = [as_ref(id).val for id in ids]
-        possible = [id for id in wanted if _is_possible(id)]
+        possible = [id for id in wanted if is_possible(id)]
+        await self._sweep_if_due()
         rows = await self._fetch(statements.select_by_ids(self.tables, possible))
-        tags_of = dict(tuple(row) for row in rows)
+        found = {row[0]: row for row in rows}
         # Decoded for each place anew: the caller may change one without changing the other.
-        return [_entity(id, tags_of[id]) if id in tags_of else None for id in wanted]
+        return [entity_of(*found[id]) if id in found else None for id in wanted]
 
-    async def explain(self, filter_str: str | Node, limit: int | None = None) -> Explanation:
+    async def explain(
+        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+    ) -> Explanation:
         """Return the statement of a read and its plan; see `Explainer.explain`."""
         most = None if limit is None else max(limit, 0)
-        sql, params = self._compiled_read(filter_str, most)
+        sql, params = self._compiled_read(filter_str, most, await self._search(search))
         return Explanation(sql, tuple(params), tuple(await self._plan(sql, params)))
 
-    def _compiled_read(self, filter: str | Node, most: int | None) -> tuple[str, list[Any]]:
+    def _compiled_read(
+        self, filter: str | Node, most: int | None, search: Search
+    ) -> tuple[str, list[Any]]:
         """Return the SQL of a read, and what is bound in it."""
-        return self._compiled(statements.select_entities(self.tables, filter, most))
+        return self._compiled(self._select_matching(filter, most, search))
 
     def _compiled(self, statement: ClauseElement) -> tuple[str, list[Any]]:
+        """Return the SQL of a statement, and what it binds."""
+        sql, names, params = self._named(statement)
+        return sql, [params[name] for name in names]
+
+    def _named(self, statement: ClauseElement) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
+        """Return the SQL of a statement, the names of what it binds in order, and their values."""
         compiled = statement.compile(
             dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True}
         )
         names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
-        params = compiled.params
-        return compiled.string, [params[name] for name in names or ()]
-
-    # ---- changing -------------------------------------------------------------------------------
-
-    async def create(self, entity: Mapping[str, Any]) -> Entity:
-        """Add one entity; see `EntityWriter.create`."""
-        made = stamp(check_entity(entity), self._next_mod())
-        id: Ref = made["id"]
-        insert = statements.insert_entity(self.tables, self.engine.dialect.name)
-        async with self._change() as connection:
-            inserted = await connection.execute(insert, {"id": id.val, "tags": made})
-            if inserted.first() is None:
-                raise EntityExistsError(id.val)
-        return as_read(made)
-
-    async def update(self, entity: Mapping[str, Any]) -> Entity:
-        """Merge tags into one entity; see `EntityWriter.update`."""
-        changes = check_changes(entity)
-        id = changes["id"].val
-        async with self._change() as connection:
-            found = await connection.execute(statements.select_entity_for_change(self.tables, id))
-            tags = found.scalar()
-            if tags is None:
-                raise UnknownEntityError(id)
-            merged = merge(_entity(id, tags), changes, self._next_mod())
-            update = statements.update_entity(self.tables)
-            await connection.execute(update, {"entity_id": id, "tags": merged})
-        self._last_mod = max(self._last_mod or merged["mod"], merged["mod"])
-        return as_read(merged)
-
-    async def delete(self, id: Id) -> None:
-        """Remove one entity and its history; see `EntityWriter.delete`."""
-        val = as_ref(id).val
-        if not _is_possible(val):
-            raise UnknownEntityError(val)
-        async with self._change() as connection:
-            deleted = await connection.execute(statements.delete_entity(self.tables, val))
-            if deleted.first() is None:
-                raise UnknownEntityError(val)
-            await connection.execute(statements.delete_history_of(self.tables, val))
-
-    async def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> int:
-        """Insert or replace many entities by id; see `EntityWriter.load_entities`."""
-        await self._ready()
-        last = _last_of_each(entities)
-        if last:
-            mod = self._next_mod()
-            # In order of id, so that two loads at a time wait for each other instead of failing.
-            rows = ((id, _stored(last[id], mod)) for id in sorted(last))
-            with database_errors(self.url):
-                await self._store(rows)
-        return len(last)
-
-    def _next_mod(self) -> dt.datetime:
-        # What a load replaces is not read, so that its mods are later is for the clock to say; one
-        # that has not moved since is what this is for (C6).
-        self._last_mod = next_mod(utc_now(), self._last_mod)
-        return self._last_mod
+        return compiled.string, tuple(names or ()), compiled.params
 
     # ---- history --------------------------------------------------------------------------------
 
@@ -294,60 +170,3 @@ class SqlAdapter(BaseAdapter, ABC):
         checked = check_items(point, items)
         with database_errors(self.url):
             await self._write_items(point.id, checked)
-
-
-def _last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return by id the entities to load, yet to be checked; the last one where an id repeats.
-
-    Raises:
-        InvalidTagError: An entity without an id, or one whose id comes again, cannot be stored.
-    """
-    last: dict[str, Mapping[str, Any]] = {}
-    for raw in entities:
-        id = raw.get("id")
-        if type(id) is not Ref:
-            id = check_entity(raw)["id"]
-        if id.val in last:
-            check_entity(last[id.val])
-        last[id.val] = raw
-    return last
-
-
-def _stored(raw: Mapping[str, Any], mod: dt.datetime) -> str:
-    return hayson.encode_entity(stamp(check_entity(raw), mod))
-
-
-_MIGRATING = threading.Lock()
-
-
-@asynccontextmanager
-async def _alone() -> AsyncIterator[None]:
-    """Wait until nobody else in this process migrates: Alembic's `op` and `context` are global.
-
-    Asked for again and again, not waited for: who has it may need this very event loop to go on.
-    """
-    while not _MIGRATING.acquire(blocking=False):  # noqa: ASYNC110 - for all loops and threads
-        await asyncio.sleep(0.02)
-    try:
-        yield
-    finally:
-        _MIGRATING.release()
-
-
-def _is_possible(id: str) -> bool:
-    """Tell whether a row can have this id at all: not with U+0000 or half a surrogate pair."""
-    if id.isascii():
-        return "\0" not in id
-    return "\0" not in id and not any("\ud800" <= char <= "\udfff" for char in id)
-
-
-def _entity(id: str, tags: str) -> Entity:
-    """Return an entity as read from its row, whoever wrote that (R12)."""
-    try:
-        entity = hayson.decode_entity(tags)
-    except (CodecError, AttributeError) as exc:  # the latter where the tags are no JSON object
-        reason = exc.reason if isinstance(exc, CodecError) else "its tags are no JSON object"
-        raise CodecError(reason, where=f"entity @{id}") from None
-    own = entity.get("id")
-    entity["id"] = Ref(id, own.dis if isinstance(own, Ref) else None)
-    return as_read(entity)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from hsorm.errors import StorageUrlError
 from hsorm.storage.memory import InMemoryAdapter
 from hsorm.storage.protocol import Create, StorageAdapter
+
+if TYPE_CHECKING:
+    from hsorm.sql.indexes import Indexed
 
 __all__ = ["DEFAULT_URL", "open_storage"]
 
@@ -17,7 +21,13 @@ DEFAULT_URL: Final = "sqlite:///hsorm.db"
 _FORMS = "memory://, sqlite:///file.db, or postgresql://user@host/database"
 
 
-def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageAdapter:
+def open_storage(
+    url: str | None = None,
+    *,
+    create: Create = "auto",
+    index_tags: Mapping[str, Indexed] | None = None,
+    index_search: bool = False,
+) -> StorageAdapter:
     """Return the adapter for a URL; it connects at `async with`, `connect()` or the first call.
 
     Args:
@@ -25,10 +35,15 @@ def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageA
             `postgresql://user:password@host/database`. None is HSORM_URL, or else `hsorm.db` in the
             current folder.
         create: `"auto"` makes or upgrades tables on connecting, `"never"` raises instead.
+        index_tags: Tags to index on connecting, with the kind of their values, as in
+            `{"area": "number"}`; memory indexes what filters compare by itself.
+        index_search: Whether to index searches on connecting, on PostgreSQL; elsewhere they look at
+            every text.
 
     Raises:
         StorageUrlError: The URL names no backend of ours.
         MissingExtraError: The driver of the backend is not installed; the error names the extra.
+        ValueError: There is no such kind of index, or a name is none of a tag.
     """
     url = url or os.environ.get("HSORM_URL") or DEFAULT_URL
     scheme, sep, _ = url.partition("://")
@@ -43,10 +58,12 @@ def open_storage(url: str | None = None, *, create: Create = "auto") -> StorageA
             from hsorm.sql.urls import sqlite_path
             from hsorm.storage.sqlite import SqliteAdapter
 
-            return SqliteAdapter(sqlite_path(url), create=create)
+            return SqliteAdapter(sqlite_path(url), create=create, index_tags=index_tags)
         case "postgres" | "postgresql":
             from hsorm.storage.timescale import TimescaleAdapter
 
-            return TimescaleAdapter(url, create=create)
+            return TimescaleAdapter(
+                url, create=create, index_tags=index_tags, index_search=index_search
+            )
         case _:
             raise StorageUrlError(f"{scheme}://…", f"no backend of ours: {_FORMS}")

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from bisect import bisect_left
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any
+import re
+import secrets
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence, Set
+from itertools import islice
+from typing import Any, Final
 
-from hsorm.errors import EntityExistsError, UnknownEntityError
+from hsorm.errors import (
+    CursorExpiredError,
+    EntityExistsError,
+    InvalidCursorError,
+    UnknownEntityError,
+    UnknownWatchError,
+)
 from hsorm.filter import parse
 from hsorm.filter.ast import Node
 from hsorm.his.checks import check_items, reading_point, writing_point
-from hsorm.his.span import Span, parse_range
-from hsorm.kinds import REMOVE, Entity, Kind, Number, Ref, as_ref
+from hsorm.his.span import parse_range
+from hsorm.kinds import Entity, Kind, Number, Ref, as_ref
+from hsorm.ops import priority_array
+from hsorm.ops.commits import Committed, Diff, apply, check_diffs, commit_mod, committed
 from hsorm.ops.display import dis_key
-from hsorm.ops.entities import as_read, check_changes, check_entity, merge, next_mod, stamp
+from hsorm.ops.entities import (
+    check_live,
+    check_loaded,
+    check_new,
+    check_update,
+    merge,
+    merged_tags,
+    next_mod,
+    stamp,
+)
+from hsorm.ops.refs import DanglingRef, dangling, referenced
+from hsorm.ops.search import compile_search, search_words
+from hsorm.ops.watch import RETENTION, Change, Changes, WatchRows
 from hsorm.storage._index import EntityIndex
+from hsorm.storage._memory_state import MemoryState, Series
+from hsorm.storage._memory_watches import MemoryWatches
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
-from hsorm.storage.protocol import HisItem, Id, Sort
+from hsorm.storage.protocol import Duration, HisItem, Id, Sort
 
 __all__ = ["InMemoryAdapter"]
+
+_CURSOR: Final = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})")
+_PATIENCE: Final = 0.5
+"""Seconds that a stream waits at the most without having a look."""
 
 
 class Loaded(int):
@@ -42,97 +70,265 @@ class InMemoryAdapter(BaseAdapter):
     """
 
     def __init__(self, entities: Iterable[Mapping[str, Any]] = ()) -> None:
-        self._index = EntityIndex()
-        self._history: dict[str, _Series] = {}
+        self._state = MemoryState()
+        self._watches = MemoryWatches(self._state)
         self._last_mod: dt.datetime | None = None
+        # In every cursor: one that was made by another storage leads nowhere in this one.
+        self._token = secrets.token_hex(4)
         self.load_entities(entities)
 
     async def about(self) -> Entity:
         """Describe the storage; see `StorageAdapter.about`."""
-        count = len(self._index.all_ids())
+        count = len(self._state.index.all_ids())
         return about_entity("memory", f"Python {platform.python_version()}", count)
 
+    # ---- reading --------------------------------------------------------------------------------
+
     async def read(
-        self, filter_str: str | Node, limit: int | None = None, *, sort: Sort = "id"
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        sort: Sort = "id",
+        search: str | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
-        ids = self._index.matching(_node(filter_str))
-        entity = self._index.entities.__getitem__
+        index = self._current().index
+        ids = _matching(index, filter_str, search)
+        entity = index.entities.__getitem__
         key = (lambda id: dis_key(entity(id))) if sort == "dis" else None
         ordered = sorted(ids, key=key)
         wanted = ordered if limit is None else ordered[: max(limit, 0)]
-        return [self._index.copy_of(id) for id in wanted]
+        return [index.copy_of(id) for id in wanted]
 
-    async def read_count(self, filter_str: str | Node) -> int:
+    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
         """Count the entities that match a filter; see `EntityReader.read_count`."""
-        return len(self._index.matching(_node(filter_str)))
+        return len(_matching(self._current().index, filter_str, search))
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
-        return [self._find(id) for id in ids]
+        state = self._current()
+        vals = [as_ref(id).val for id in ids]
+        return [state.index.copy_of(val) if state.is_there(val) else None for val in vals]
 
-    def _find(self, id: Id) -> Entity | None:
-        val = as_ref(id).val
-        entity = self._index.entities.get(val)
-        return None if entity is None or "trash" in entity else self._index.copy_of(val)
+    def _current(self) -> MemoryState:
+        """Return the state as of now: without the levels whose time is over."""
+        self._state.release(utc_now())
+        return self._state
 
-    def _live(self, id: Id) -> Entity:
-        val = as_ref(id).val
-        entity = self._index.entities.get(val)
-        if entity is None or "trash" in entity:
-            raise UnknownEntityError(val)
-        return entity
+    # ---- changing -------------------------------------------------------------------------------
 
     async def create(self, entity: Mapping[str, Any]) -> Entity:
         """Add one entity; see `EntityWriter.create`."""
-        checked = check_entity(entity)
+        checked = check_new(entity)
         id: Ref = checked["id"]
-        if id.val in self._index.entities:
+        if id.val in self._state.index.entities:
             raise EntityExistsError(id.val)
         return self._store(stamp(checked, self._next_mod()))
 
     async def update(self, entity: Mapping[str, Any]) -> Entity:
         """Merge tags into one entity; see `EntityWriter.update`."""
-        changes = check_changes(entity)
-        old = self._index.entities.get(changes["id"].val)
-        if old is None:
-            raise UnknownEntityError(changes["id"].val)
+        changes = check_update(entity)
+        old = self._stored(changes["id"].val)
         merged = merge(old, changes, self._next_mod())
-        self._last_mod = merged["mod"]
+        self._last_mod = max(self._last_mod or merged["mod"], merged["mod"])
         return self._store(merged)
 
-    async def delete(self, id: Id) -> None:
-        """Remove one entity and its history; see `EntityWriter.delete`."""
+    async def delete(self, id: Id, *, unless_referenced: bool = False) -> None:
+        """Remove one entity and all that hangs on it; see `Committer.delete`."""
         val = as_ref(id).val
-        if val not in self._index.entities:
-            raise UnknownEntityError(val)
-        self._index.remove(val)
-        self._history.pop(val, None)
+        self._stored(val)
+        if unless_referenced:
+            error = referenced(val, self._state.index.referring_to(val))
+            if error is not None:
+                raise error
+        self._state.remove(val, utc_now())
 
     def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> Loaded:
         """Insert or replace entities by id, at the call; see `EntityWriter.load_entities`.
 
         The answer may be awaited, so that the same code runs on every backend.
         """
-        checked = {entity["id"].val: entity for entity in map(check_entity, entities)}
-        mod = self._next_mod()
+        checked = {entity["id"].val: entity for entity in map(check_loaded, entities)}
+        mod, now = self._next_mod(), utc_now()
         for entity in checked.values():
-            self._index.put(as_read(stamp(entity, mod)))
+            self._state.put_loaded(stamp(entity, mod), now)
         return Loaded(len(checked))
 
+    async def commit(self, diffs: Diff | Iterable[Diff]) -> list[Committed]:
+        """Make a batch of changes, all or none; see `Committer.commit`."""
+        now = utc_now()
+        checked = check_diffs(diffs, now)
+        stored = self._current().index.entities
+        old = {diff.id.val: stored[diff.id.val] for diff in checked if diff.id.val in stored}
+        mod = commit_mod(checked, old, now, self._last_mod)
+        # Whatever is wrong comes up before anything is stored.
+        new = [apply(diff, old.get(diff.id.val), mod) for diff in checked]
+        self._last_mod = mod
+        answers = []
+        for diff, entity in zip(checked, new, strict=True):
+            if entity is None:
+                self._state.remove(diff.id.val, now)
+            else:
+                entity = self._state.put(entity)
+            answers.append(committed(diff, old.get(diff.id.val), entity, mod))
+        return answers
+
+    async def check_refs(self) -> list[DanglingRef]:
+        """Find the refs that lead nowhere; see `Committer.check_refs`."""
+        return dangling(self._state.index.dangling())
+
+    def _stored(self, id: str) -> Entity:
+        """Return an entity as it is kept, be it in the trash."""
+        entity = self._current().index.entities.get(id)
+        if entity is None:
+            raise UnknownEntityError(id)
+        return entity
+
     def _store(self, entity: Entity) -> Entity:
-        self._index.put(as_read(entity))
-        return self._index.copy_of(entity["id"].val)
+        self._state.put(entity)
+        return self._state.index.copy_of(entity["id"].val)
 
     def _next_mod(self) -> dt.datetime:
         self._last_mod = next_mod(utc_now(), self._last_mod)
         return self._last_mod
 
+    # ---- live tags and priority arrays ----------------------------------------------------------
+
+    async def set_live(self, id: Id, tags: Mapping[str, Any]) -> None:
+        """Merge tags into an entity's live tags; see `LiveWriter.set_live`."""
+        await self.set_live_batch({id: tags})
+
+    async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
+        """Merge tags into the live tags of many entities; see `LiveWriter.set_live_batch`."""
+        checked = []
+        for id, tags in changes.items():
+            val = as_ref(id).val
+            checked.append((self._stored(val)["id"].val, check_live(val, tags)))
+        for val, live in checked:
+            if live:
+                self._state.put(merged_tags(self._state.index.entities[val], live))
+
+    async def point_write(
+        self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
+    ) -> list[Entity]:
+        """Write one level of a priority array; see `PointWriter.point_write`."""
+        now = utc_now()
+        point = priority_array.writable_point(self._current().get(as_ref(id).val))
+        write = priority_array.check_write(point, level, val, who, duration)
+        array = priority_array.write(
+            self._state.array_of(point.id), write.level, write.val, write.who, now, write.duration
+        )
+        self._state.put_array(point.id, array)
+        return priority_array.rows(array, now, point)
+
+    async def point_array(self, id: Id) -> list[Entity]:
+        """Read a priority array; see `PointWriter.point_array`."""
+        point = priority_array.writable_point(self._current().get(as_ref(id).val))
+        return priority_array.rows(self._state.array_of(point.id), utc_now(), point)
+
+    async def point_sweep(self) -> int:
+        """Release the levels whose time is over; see `PointWriter.point_sweep`."""
+        return self._state.release(utc_now())
+
+    # ---- watches --------------------------------------------------------------------------------
+
+    async def watch_sub(
+        self,
+        watch_id: str | None,
+        ids: Iterable[Id],
+        *,
+        lease: Duration | None = None,
+        dis: str = "",
+    ) -> WatchRows:
+        """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
+        self._current()
+        return self._watches.sub(watch_id, _vals(ids), lease, dis, utc_now())
+
+    async def watch_filter(
+        self,
+        filter_str: str | Node,
+        watch_id: str | None = None,
+        *,
+        lease: Duration | None = None,
+        dis: str = "",
+    ) -> WatchRows:
+        """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
+        self._current()
+        return self._watches.filter(_node(filter_str), watch_id, lease, dis, utc_now())
+
+    async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
+        """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
+        self._watches.unsub(watch_id, _vals(ids), utc_now(), close=close)
+
+    async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
+        """Return what has changed since the last poll; see `Watcher.watch_poll`."""
+        self._current()
+        return self._watches.poll(watch_id, utc_now(), refresh=refresh)
+
+    async def watch_stream(self, watch_id: str) -> AsyncIterator[WatchRows]:
+        """Poll a watch whenever there is something to be told; see `Watcher.watch_stream`."""
+        begun = False
+        while True:
+            seq = self._state.log.seq
+            try:
+                rows = await self.watch_poll(watch_id)
+            except UnknownWatchError as exc:
+                if begun and exc.state == "closed":
+                    return
+                raise
+            begun = True
+            if rows or rows.removed:
+                yield rows
+            else:
+                # Not for ever: the lease is to be renewed, and levels released, in between.
+                patience = min(_PATIENCE, rows.lease.total_seconds() / 3)
+                await self._state.log.wait(seq, patience)
+
+    # ---- the change feed ------------------------------------------------------------------------
+
+    async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
+        """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
+        state = self._current()
+        begin = 0 if since is None else self._place(since)
+        places = state.log.since(begin)
+        if since is None:  # who knows of nothing need not hear of what is gone
+            places = (place for place in places if state.is_there(place[1]))
+        found = list(islice(places, max(limit, 0) + 1))
+        part = found[: max(limit, 0)]
+        more = len(found) > len(part)
+        seq = (part[-1][0] if part else begin) if more else state.log.seq
+        answers = (self._change(id, begin) for _, id in part)
+        return Changes(answers, cursor=f"{self._token}-{seq}", more=more)
+
+    def _change(self, id: str, begin: int) -> Change:
+        state = self._state
+        entity = state.index.copy_of(id) if state.is_there(id) else None
+        return Change(Ref(id), entity, state.log.history_since(id, begin))
+
+    def _place(self, cursor: str) -> int:
+        found = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
+        if found is None:
+            raise InvalidCursorError(cursor)
+        seq = int(found[2])
+        if found[1] != self._token or seq < self._state.log.forgotten:
+            raise CursorExpiredError(cursor)
+        if seq > self._state.log.seq:
+            raise InvalidCursorError(cursor)
+        return seq
+
+    async def prune(self, older_than: dt.timedelta = RETENTION) -> int:
+        """Forget removals and ended watches that are older; see `ChangeFeed.prune`."""
+        now = utc_now()
+        return self._state.log.forget(now - older_than) + self._watches.prune(older_than, now)
+
+    # ---- history --------------------------------------------------------------------------------
+
     async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
         """Read the history of one point; see `HistoryReader.his_read`."""
-        point = reading_point(self._live(id))
+        point = reading_point(self._state.get(as_ref(id).val))
         span = parse_range(range_str, point.zone, utc_now())
-        series = self._history.get(point.id)
+        series = self._state.history.get(point.id)
         if series is None:
             return []
         return [
@@ -142,42 +338,32 @@ class InMemoryAdapter(BaseAdapter):
 
     async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
         """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        entity = self._live(id)
+        entity = self._state.get(as_ref(id).val)
         items = list(items)
         if not items:  # nothing to write, nothing to check (H21)
             return
         point = writing_point(entity)
-        self._history.setdefault(point.id, _Series()).write(check_items(point, items))
+        checked = check_items(point, items)
+        self._state.history.setdefault(point.id, Series()).write(checked)
+        self._state.log.note_history(point.id)
+
+
+def _matching(index: EntityIndex, filter: str | Node, search: str | None) -> Set[str]:
+    words = search_words(search)
+    ids = index.matching(_node(filter))
+    if not words:
+        return ids
+    found, entity = compile_search(words), index.entities.__getitem__
+    return {id for id in ids if found(entity(id))}
 
 
 def _node(filter: str | Node) -> Node:
     return parse(filter) if isinstance(filter, str) else filter
 
 
+def _vals(ids: Iterable[Id]) -> list[str]:
+    return [as_ref(id).val for id in ids]
+
+
 def _with_unit(val: Kind, unit: str | None) -> Kind:
     return Number(val.val, unit) if type(val) is Number and val.unit != unit else val
-
-
-class _Series:
-    """The history of one point: timestamps in order beside their values."""
-
-    __slots__ = ("stamps", "values")
-
-    def __init__(self) -> None:
-        self.stamps: list[dt.datetime] = []
-        self.values: list[Kind] = []
-
-    def within(self, span: Span) -> Iterable[tuple[dt.datetime, Kind]]:
-        first, last = (bisect_left(self.stamps, ts) for ts in (span.start, span.end))
-        return zip(self.stamps[first:last], self.values[first:last], strict=True)
-
-    def write(self, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
-        """Merge items in ascending order of ts, each ts once; REMOVE deletes (H27)."""
-        first = bisect_left(self.stamps, items[0][0])
-        # Everything before the first new item stays as it is; the usual append merges with nothing.
-        merged = dict(zip(self.stamps[first:], self.values[first:], strict=True))
-        appending = not merged
-        merged.update(items)
-        kept = [(ts, merged[ts]) for ts in (merged if appending else sorted(merged))]
-        self.stamps[first:] = [ts for ts, val in kept if val is not REMOVE]
-        self.values[first:] = [val for _, val in kept if val is not REMOVE]

@@ -11,16 +11,28 @@ every call may raise `StorageUnavailableError`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from hsorm.filter.ast import Node
-from hsorm.kinds import Entity, Ref
+from hsorm.kinds import Entity, Number, Ref
+from hsorm.ops.commits import Committed, Diff
+from hsorm.ops.nav import NavNode
+from hsorm.ops.refs import DanglingRef
+from hsorm.ops.watch import RETENTION, Change, Changes, WatchRows
 
 __all__ = [
+    "Change",
+    "ChangeFeed",
+    "Changes",
+    "Committed",
+    "Committer",
     "Create",
+    "DanglingRef",
+    "Diff",
+    "Duration",
     "EntityReader",
     "EntityWriter",
     "Explainer",
@@ -29,9 +41,14 @@ __all__ = [
     "HistoryReader",
     "HistoryWriter",
     "Id",
+    "LiveWriter",
+    "NavNode",
     "Navigator",
+    "PointWriter",
     "Sort",
     "StorageAdapter",
+    "WatchRows",
+    "Watcher",
 ]
 
 Id: TypeAlias = Ref | str
@@ -42,6 +59,10 @@ Create: TypeAlias = Literal["auto", "never"]
 
 Sort: TypeAlias = Literal["id", "dis"]
 """The order of a read: by id (by code point), or by display text as people expect it (rule R7)."""
+
+
+Duration: TypeAlias = Number | dt.timedelta | float
+"""A time: a Number in ms, sec, min, hr or day, a timedelta, or plain seconds."""
 
 
 class HisItem(TypedDict):
@@ -56,7 +77,12 @@ class EntityReader(Protocol):
     """Reading entities. None of these ever returns an entity in the trash (rule R10)."""
 
     async def read(
-        self, filter_str: str | Node, limit: int | None = None, *, sort: Sort = "id"
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        sort: Sort = "id",
+        search: str | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter.
 
@@ -65,6 +91,9 @@ class EntityReader(Protocol):
             limit: How many at the most, the first ones in the order asked for (OC 25); none or
                 negative numbers of entities are an empty answer.
             sort: `"id"`, or `"dis"` for display text.
+            search: Words that are to be found besides, each at the beginning of a word in any of
+                the entity's Str tags, upper and lower case alike; see `hsorm.ops.search`. A blank
+                text finds everything.
 
         Returns:
             The entities; each has `id` (with its display text) and `mod`, a dateTime in UTC (rule
@@ -72,14 +101,16 @@ class EntityReader(Protocol):
 
         Raises:
             FilterSyntaxError: The text is no filter; the error shows where.
+            SearchError: The search has more than 200 characters or 10 words.
         """
         ...
 
-    async def read_count(self, filter_str: str | Node) -> int:
-        """Count the entities that match a filter (rule R9).
+    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
+        """Count the entities that match a filter, and a search as in `read` (rule R9).
 
         Raises:
             FilterSyntaxError: The text is no filter.
+            SearchError: The search has more than 200 characters or 10 words.
         """
         ...
 
@@ -117,10 +148,35 @@ class Navigator(Protocol):
         """
         ...
 
+    async def nav_tree(self, root: Id | None = None, *, points: bool = True) -> list[NavNode]:
+        """Read the whole navigation tree, or what is below one entity, at once.
+
+        The parent of an entity is the first one that exists of its `equipRef` (of an equip or a
+        point), `spaceRef`, `floorRef` and `siteRef`; of a list of refs the first that exists. Sites
+        are roots, and so are spaces, floors, equips and points without a parent. Each entity is in
+        the tree once: a circle is cut at its smallest id.
+
+        Args:
+            root: Where to begin: the answer is its node alone. None for all roots.
+            points: Whether points are in the tree.
+
+        Returns:
+            Nodes of an `entity` and its `children`, sorted by display text.
+
+        Raises:
+            UnknownEntityError: No entity has this id, or it is in the trash.
+        """
+        ...
+
 
 @runtime_checkable
 class EntityWriter(Protocol):
-    """Changing entities. A call that fails has changed nothing."""
+    """Changing entities. A call that fails has changed nothing.
+
+    Live tags (`hsorm.ops.live.LIVE_TAGS`: `curVal`…) are taken with the others: a load replaces
+    them as it does the whole entity, an update of live tags alone leaves `mod` as it is. `writeVal`
+    and `writeLevel` of a point with a priority array show the array, whatever was loaded.
+    """
 
     async def create(self, entity: Mapping[str, Any]) -> Entity:
         """Add one entity.
@@ -133,7 +189,8 @@ class EntityWriter(Protocol):
             The entity as stored, with its `mod`.
 
         Raises:
-            InvalidTagError: The id, a tag name or a value cannot be stored (K20, K25, K28).
+            InvalidTagError: The id, a tag name or a value cannot be stored (K20, K25, K28), or a
+                tag is one that only the storage sets (`hisSize`…; C8).
             EntityExistsError: The id is taken, be it by an entity in the trash (C2).
         """
         ...
@@ -157,7 +214,7 @@ class EntityWriter(Protocol):
         ...
 
     async def delete(self, id: Id) -> None:
-        """Remove one entity and its history; refs to it stay and dangle (C11).
+        """Remove one entity, its history, live tags and priority array; refs to it dangle (C11).
 
         Raises:
             UnknownEntityError: No entity has this id.
@@ -169,7 +226,7 @@ class EntityWriter(Protocol):
 
         Args:
             entities: As for `create`; of two with one id the last one counts. Each gets a new
-            `mod`.
+                `mod`. Tags that only the storage sets (`hisSize`…) are left out.
 
         Returns:
             How many entities were stored.
@@ -250,17 +307,313 @@ class Explanation:
 class Explainer(Protocol):
     """Telling how a read is answered; on the backends that have a planner."""
 
-    async def explain(self, filter_str: str | Node, limit: int | None = None) -> Explanation:
+    async def explain(
+        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+    ) -> Explanation:
         """Return the statement of a read by id and its plan; nothing is read.
 
         Raises:
             FilterSyntaxError: The text is no filter.
+            SearchError: The search has more than 200 characters or 10 words.
+        """
+        ...
+
+
+# ---- live data ----------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Committer(EntityWriter, Protocol):
+    """Changing several entities at once, and looking after the refs between them."""
+
+    async def commit(self, diffs: Diff | Iterable[Diff]) -> list[Committed]:
+        """Make a batch of changes, all or none (rules C1–C14).
+
+        Args:
+            diffs: What to change: `Diff.add(…)`, `Diff.update(entity, …)`, `Diff.remove(entity)`,
+                `Diff.trash(entity)`, `Diff.restore(entity)`; each entity at most once. A diff is
+                based on the entity as it was read, unless it is made with `force=True`.
+
+        Returns:
+            For each diff, in order, the entity before and after. All persistent changes of a batch
+            have one `mod`, later than each that they replace; transient ones leave it (C6).
+
+        Raises:
+            InvalidDiffError: The batch is empty, has an id twice, mixes transient and persistent
+                diffs, or one of them breaks a rule; the error says which and why.
+            InvalidTagError: An id, a tag name or a value cannot be stored.
+            EntityExistsError: The id of an addition is taken, be it by an entity in the trash (C2).
+            UnknownEntityError: No entity has the id of an update or a removal.
+            ConflictError: The stored `mod` is another one (C4); `current` is the stored entity.
+        """
+        ...
+
+    async def delete(self, id: Id, *, unless_referenced: bool = False) -> None:
+        """Remove one entity, its history, live tags and priority array.
+
+        Args:
+            id: The entity, be it in the trash.
+            unless_referenced: Leave it where another entity (not in the trash) refers to it, by a
+                ref or in a list of refs; else refs to it stay and dangle (C11).
+
+        Raises:
+            UnknownEntityError: No entity has this id.
+            ReferencedError: Others refer to it; the error says which.
+        """
+        ...
+
+    async def check_refs(self) -> list[DanglingRef]:
+        """Find the refs that lead nowhere, of entities that are not in the trash.
+
+        A ref counts as the value of a tag or in a list that is the value. An entity in the trash
+        still exists.
+
+        Returns:
+            They are sorted by id, tag and ref; each once.
         """
         ...
 
 
 @runtime_checkable
-class StorageAdapter(EntityReader, EntityWriter, Navigator, HistoryReader, HistoryWriter, Protocol):
+class LiveWriter(Protocol):
+    """Writing current values: often, fast, and without touching `mod`."""
+
+    async def set_live(self, id: Id, tags: Mapping[str, Any]) -> None:
+        """Merge tags into an entity's live tags: a value sets a tag, REMOVE deletes it.
+
+        An entity in the trash can be written. Watches and the change feed report the entity, also
+        where a value is the same as before; no tags are no change.
+
+        Raises:
+            UnknownEntityError: No entity has this id.
+            InvalidTagError: A tag is none of `hsorm.ops.live.LIVE_TAGS`, or its value cannot be
+                stored.
+        """
+        ...
+
+    async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
+        """Merge tags into the live tags of many entities, all or nothing; see `set_live`.
+
+        Raises:
+            UnknownEntityError: No entity has one of the ids.
+            InvalidTagError: One of the tags cannot be set.
+        """
+        ...
+
+
+@runtime_checkable
+class PointWriter(Protocol):
+    """The priority arrays of writable points (rules W1–W14).
+
+    An array shows in the point's live tags: `writeVal` (absent where no level holds a value) and
+    `writeLevel`; with the tag `curTracksWrite` in `curVal` and `curStatus`, too (W4). A point that
+    loses `point` or `writable` loses its array: at the latest at the next call here.
+    """
+
+    async def point_write(
+        self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
+    ) -> list[Entity]:
+        """Write one level of a priority array, or release it.
+
+        Writing what is there already changes nothing, but resets the time of level 8 (W8, W9).
+
+        Args:
+            id: The point, with `point`, `writable` and `kind` (Number, Bool or Str).
+            level: 1 to 17; a fraction is cut off (W6).
+            val: A value of the point's kind, in its unit or without; None releases the level.
+            who: Who writes; not empty.
+            duration: A value on level 8 is released after this time (W7).
+
+        Returns:
+            The array after the write, as of `point_array`.
+
+        Raises:
+            UnknownEntityError: No entity has this id, or it is in the trash.
+            PointWriteError: The entity is no writable point, or an argument does not fit (W5).
+        """
+        ...
+
+    async def point_array(self, id: Id) -> list[Entity]:
+        """Read a priority array (W12).
+
+        Returns:
+            17 rows, the highest priority first: `level` (Number), `levelDis`; `val`, `valDis` where
+            the level holds a value; `who` where somebody has written it; `expires` (Number in sec)
+            on level 8, the time until it is released.
+
+        Raises:
+            UnknownEntityError: No entity has this id, or it is in the trash.
+            PointWriteError: The entity is no writable point.
+        """
+        ...
+
+    async def point_sweep(self) -> int:
+        """Release the levels whose time is over.
+
+        Reads do so by themselves where that has not been done for a second; any process may.
+
+        Returns:
+            How many levels were released.
+        """
+        ...
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Watches: being told what has changed among some entities (rules P1–P14).
+
+    A watch lives in the storage, not in the adapter: what one process opens another one can poll.
+    It ends when it is closed, or when nobody has asked for it as long as its lease; then calls with
+    its id are an error.
+    """
+
+    async def watch_sub(
+        self,
+        watch_id: str | None,
+        ids: Iterable[Id],
+        *,
+        lease: Duration | None = None,
+        dis: str = "",
+    ) -> WatchRows:
+        """Open a watch on entities, or add entities to one.
+
+        Args:
+            watch_id: None or an id never used opens a watch, the latter under this id.
+            ids: The entities; those that do not exist are reported once they do (OC 23).
+            lease: How long the watch lives without being asked: one minute unless told otherwise,
+                an hour at most (P2).
+            dis: What the watch is for, for people.
+
+        Returns:
+            A row for each of `ids`, in their order: the entity as it is now, `{}` where there is
+            none or it is in the trash (P3). Changes from now on are for `watch_poll` (OC 29).
+
+        Raises:
+            UnknownWatchError: The watch has ended (P1).
+            InvalidWatchError: It is a watch on a filter; or the id or the lease is none.
+        """
+        ...
+
+    async def watch_filter(
+        self,
+        filter_str: str | Node,
+        watch_id: str | None = None,
+        *,
+        lease: Duration | None = None,
+        dis: str = "",
+    ) -> WatchRows:
+        """Open a watch on whatever matches a filter.
+
+        Polls report what begins to match and what has changed as rows, and in `removed` what does
+        not match any longer.
+
+        Args:
+            filter_str: A filter, as text or parsed.
+            watch_id: None, or an id never used.
+            lease: As for `watch_sub`.
+            dis: As for `watch_sub`.
+
+        Returns:
+            The entities that match, by id.
+
+        Raises:
+            FilterSyntaxError: The text is no filter.
+            UnknownWatchError: A watch of this id has ended.
+            InvalidWatchError: There is a watch of this id; or the id or the lease is none.
+        """
+        ...
+
+    async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
+        """Take entities out of a watch, or close it.
+
+        Ids that are not in it, and watches that there are not, change nothing (P10). A watch
+        without entities goes on.
+
+        Raises:
+            InvalidWatchError: Ids are to be taken out of a watch on a filter.
+        """
+        ...
+
+    async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
+        """Return what has changed since the last poll, or else since it was put in the watch.
+
+        Commits, live tags and history writes are changes (P6). Nothing is lost and nothing told
+        twice, also with several pollers of one watch.
+
+        Args:
+            watch_id: The watch.
+            refresh: Return all entities of the watch, changed or not (P8).
+
+        Returns:
+            The entities in their current state, each once, by id. `removed` has the ids that are
+            gone, each in one poll only (P9).
+
+        Raises:
+            UnknownWatchError: There is no such watch, or it has ended (P11).
+        """
+        ...
+
+    def watch_stream(self, watch_id: str) -> AsyncIterator[WatchRows]:
+        """Poll a watch whenever there is something to be told, until it is closed.
+
+        The lease is renewed while the stream waits, not while the caller is busy with the rows. A
+        slow caller gets fewer, larger answers. Closing the watch ends the stream.
+
+        Raises:
+            UnknownWatchError: There is no such watch, or its lease has run out.
+        """
+        ...
+
+
+@runtime_checkable
+class ChangeFeed(Protocol):
+    """What has changed in the whole storage, for those who follow it."""
+
+    async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
+        """Return what has changed since a place in the feed, oldest first.
+
+        Each entity comes at most once, where it has changed last, in its latest state. No change is
+        lost, and none told twice to who goes on with the `cursor` of each answer.
+
+        Args:
+            since: The `cursor` of an answer before; None begins with all that there is.
+            limit: How many changes at the most.
+
+        Returns:
+            The changes, with the `cursor` to go on with and whether there is `more`. Entities that
+            were removed or moved to the trash have `entity=None`; one that the caller has never
+            heard of may be among them.
+
+        Raises:
+            InvalidCursorError: The text is no cursor.
+            CursorExpiredError: Removals since then have been forgotten: begin again with None.
+        """
+        ...
+
+    async def prune(self, older_than: dt.timedelta = RETENTION) -> int:
+        """Forget removals and ended watches that are older than this.
+
+        Cursors from before a forgotten removal have expired then; watches miss nothing.
+
+        Returns:
+            How many removals and watches were forgotten.
+        """
+        ...
+
+
+@runtime_checkable
+class StorageAdapter(
+    EntityReader,
+    Navigator,
+    Committer,
+    HistoryReader,
+    HistoryWriter,
+    LiveWriter,
+    PointWriter,
+    Watcher,
+    ChangeFeed,
+    Protocol,
+):
     """A whole backend: `async with open_storage(url) as store: …`."""
 
     async def about(self) -> Entity:

@@ -44,4 +44,14 @@ FOUND: Final[list[Found]] = [
             {"id": Ref("e3")},
         ],
     ),
+    # Behind an arrow, and behind "not", a name may look like that of a spec.
+    Found(
+        "F6",
+        "not Foo->Bar",
+        ["e0", "e1"],
+        [
+            {"id": Ref("e0"), "foo": Ref("e1")},
+            {"id": Ref("e1")},
+        ],
+    ),
 ]

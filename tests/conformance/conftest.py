@@ -20,8 +20,10 @@ def store(backend: Backend) -> StorageAdapter:
 
 @pytest.fixture
 def capabilities(backend: Backend) -> frozenset[Capability]:
-    """Everything, where the data outlives its adapter."""
-    return frozenset() if backend.another is None else frozenset(Capability)
+    """What a backend offers beside what each must."""
+    if backend.another is None:
+        return frozenset()
+    return frozenset(Capability)
 
 
 @pytest.fixture

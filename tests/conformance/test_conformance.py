@@ -13,6 +13,10 @@ class TestBadInput(conformance.BadInputTests):
     """What cannot be stored."""
 
 
+class TestCommit(conformance.CommitTests):
+    """`commit`."""
+
+
 class TestCreate(conformance.CreateTests):
     """`create`."""
 
@@ -21,8 +25,16 @@ class TestDelete(conformance.DeleteTests):
     """`delete`."""
 
 
+class TestDurableLive(conformance.DurableLiveTests):
+    """Live data, closed and opened again."""
+
+
 class TestDurable(conformance.DurableTests):
     """Closed and opened again."""
+
+
+class TestFeed(conformance.FeedTests):
+    """The change feed."""
 
 
 class TestFilters(conformance.FilterTests):
@@ -45,6 +57,10 @@ class TestKinds(conformance.KindTests):
     """What goes in comes out."""
 
 
+class TestLiveTag(conformance.LiveTagTests):
+    """`set_live`, and live tags in reads."""
+
+
 class TestLoad(conformance.LoadTests):
     """`load_entities`."""
 
@@ -57,12 +73,36 @@ class TestNav(conformance.NavTests):
     """`nav`."""
 
 
+class TestNavTree(conformance.NavTreeTests):
+    """`nav_tree`."""
+
+
+class TestPoint(conformance.PointTests):
+    """Priority arrays."""
+
+
 class TestReads(conformance.ReadTests):
     """Reads by filter and id."""
 
 
+class TestRef(conformance.RefTests):
+    """What refers to what."""
+
+
+class TestSharedLive(conformance.SharedLiveTests):
+    """Live data of two adapters."""
+
+
+class TestSearch(conformance.SearchTests):
+    """Text search."""
+
+
 class TestShared(conformance.SharedTests):
     """Two adapters over one storage."""
+
+
+class TestTagRule(conformance.TagRuleTests):
+    """Tags that only a storage sets."""
 
 
 class TestTrash(conformance.TrashTests):
@@ -71,6 +111,18 @@ class TestTrash(conformance.TrashTests):
 
 class TestUpdate(conformance.UpdateTests):
     """`update`."""
+
+
+class TestWatch(conformance.WatchTests):
+    """Watches on ids."""
+
+
+class TestWatchFilter(conformance.WatchFilterTests):
+    """Watches on filters."""
+
+
+class TestWatchStream(conformance.WatchStreamTests):
+    """`watch_stream`."""
 
 
 def test_no_class_of_the_kit_is_left_out() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from hsorm.codecs import hayson
 from hsorm.filter import Node, evaluate, print_filter
 from hsorm.kinds import REMOVE, Entity
 from hsorm.sql import statements
+from hsorm.sql.indexes import Indexed
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage.memory import InMemoryAdapter
@@ -22,6 +23,7 @@ from hsorm.storage.protocol import StorageAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing.found_cases import FOUND, Found
 from tests.backends import ALL, Backend, Backends, ServerMissingError
+from tests.conftest import Record, skip_missing
 from tests.differential.search import SECONDS, Search
 from tests.differential.worlds import World, changes, filters_of, worlds
 
@@ -29,6 +31,7 @@ from tests.differential.worlds import World, changes, filters_of, worlds
 _PATIENT = pytest.mark.timeout(SECONDS + 600)
 _MOST_FILTERS = 40
 _LIMIT = 2
+_INDEXED = ("a", "n")  # declared for every kind; the other names are not
 
 # ---- stores -------------------------------------------------------------------------------------
 
@@ -63,37 +66,23 @@ class _Stores:
         self.loop.run_until_complete(_compare(store, world, filters))
 
 
-@pytest.fixture(scope="module")
-def event_loop_apart() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture(scope="module")
-def backends_apart(
-    event_loop_apart: asyncio.AbstractEventLoop, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Backends]:
-    opened = Backends(tmp_path_factory.mktemp("differential"))
-    yield opened
-    event_loop_apart.run_until_complete(opened.close())
-
-
 @pytest.fixture(params=ALL)
 def stores(
     request: pytest.FixtureRequest,
-    event_loop_apart: asyncio.AbstractEventLoop,
+    loop_apart: asyncio.AbstractEventLoop,
     backends_apart: Backends,
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> Iterator[_Stores]:
     """Each backend in turn."""
-    name, loop = str(request.param), event_loop_apart
+    name, loop = str(request.param), loop_apart
     record_property("backend", name)
     try:
         backend = loop.run_until_complete(backends_apart.get(name))
     except ServerMissingError as exc:
-        record_property("missing", str(exc))
-        pytest.skip(str(exc))
+        skip_missing(exc, record_property)
+    if isinstance(backend.store, SqlAdapter):
+        for kind in get_args(Indexed):
+            loop.run_until_complete(backend.store.create_indexes(dict.fromkeys(_INDEXED, kind)))
     by_index = _without_seq_scans(backend.store)
     yield _Stores(loop, backend, by_index)
     if by_index is not None:
@@ -237,7 +226,7 @@ def _without_removed(entity: Mapping[str, Any]) -> Entity:
 
 @_PATIENT
 def test_reads_after_changes(
-    event_loop_apart: asyncio.AbstractEventLoop, record_property: Callable[[str, object], None]
+    loop_apart: asyncio.AbstractEventLoop, record_property: Callable[[str, object], None]
 ) -> None:
     """The indexes in memory are kept up by updates, loads and deletes."""
     search = Search()
@@ -253,7 +242,7 @@ def test_reads_after_changes(
     def look(asked: tuple[World, list[Node], list[tuple[str, Entity]]]) -> None:
         world, filters, steps = asked
         search.cases += len(filters) * (1 + len(steps))
-        event_loop_apart.run_until_complete(follow(world, filters, steps))
+        loop_apart.run_until_complete(follow(world, filters, steps))
 
     try:
         search.run(_changing(), look)

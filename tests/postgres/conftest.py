@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
 import pytest
 
 from hsorm.storage.timescale import TimescaleAdapter
-from tests.backends import SERVERS, Backends, ServerMissingError
+from tests.backends import SERVERS, Backends, ServerMissingError, new_database
 from tests.conftest import Record, skip_missing
+
+
+class FilledServers:
+    """A database with the same in it on each server, made when first asked for.
+
+    Args:
+        fill: Puts it into an empty storage.
+    """
+
+    def __init__(self, fill: Callable[[TimescaleAdapter], Awaitable[None]]) -> None:
+        self.stack = AsyncExitStack()
+        self._fill = fill
+        self._stores: dict[str, TimescaleAdapter] = {}
+
+    async def get(self, name: str, record_property: Record) -> TimescaleAdapter:
+        """Return the storage on a server, or skip the test where there is no such server."""
+        record_property("backend", name)
+        try:
+            if name not in self._stores:
+                url = self.stack.enter_context(new_database(name))
+                store = await self.stack.enter_async_context(TimescaleAdapter(url))
+                await self._fill(store)
+                self._stores[name] = store
+            return self._stores[name]
+        except ServerMissingError as exc:
+            skip_missing(exc, record_property)
 
 
 @pytest.fixture(params=list(SERVERS))

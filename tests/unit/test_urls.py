@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hsorm.errors import StorageUrlError
-from hsorm.sql.urls import engine_url, safe_url, sqlite_path
+from hsorm.sql.urls import engine_url, safe_url, server_settings, sqlite_path
 from hsorm.storage import open_storage
 
 
@@ -19,6 +19,23 @@ def test_sslmode_reaches_the_driver_by_its_own_name(mode: str) -> None:
 
 def test_a_socket_is_named_by_host() -> None:
     assert dict(engine_url("postgresql:///db?host=/run/pg").query) == {"host": "/run/pg"}
+
+
+@pytest.mark.parametrize("space", [" ", "+", "%20"])
+def test_options_are_taken_apart_for_the_driver(space: str) -> None:
+    """asyncpg knows no `options`, the server does."""
+    given = engine_url(f"postgresql://u@h/db?options=-c{space}statement_timeout=5s&sslmode=require")
+
+    url, settings = server_settings(given)
+
+    assert settings == {"options": "-c statement_timeout=5s"}
+    assert dict(url.query) == {"ssl": "require"}
+
+
+def test_no_options_are_none() -> None:
+    url = engine_url("postgresql://u@h/db?sslmode=require")
+
+    assert server_settings(url) == (url, {})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
+    ChangedSince,
+    CurrentCursor,
+    EachItem,
+    EachTag,
+    GivenRows,
+    GivenTexts,
     HasKey,
     HasTag,
     IdText,
@@ -20,10 +26,15 @@ from hsorm.sql.constructs import (
     IsListed,
     KindAt,
     NumberAt,
+    RefIn,
     SubDict,
     TextAt,
+    ThisChange,
+    ThisInstant,
     Variant,
 )
+from hsorm.sql.keys import CUT, DateKey, InstantKey, NumberKey, NumberLiteral, StringKey, UtcTime
+from hsorm.sql.search import SomeText, Texts
 
 __all__: list[str] = []
 
@@ -120,3 +131,166 @@ def _is_listed(element: IsListed, compiler: SQLCompiler, **kw: Any) -> str:
     column, array = (compiler.process(part, **kw) for part in (element.column, element.array))
     # One array for the whole statement, which the key's index takes as it is.
     return f"{column} = ANY (ARRAY(SELECT jsonb_array_elements_text(CAST({array} AS JSONB))))"
+
+
+_XMAX = "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)"
+
+
+@compiles(ThisChange)
+def _this_change(element: ThisChange, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)"
+
+
+@compiles(ThisInstant)
+def _this_instant(element: ThisInstant, compiler: SQLCompiler, **kw: Any) -> str:
+    return "now()"
+
+
+@compiles(CurrentCursor)
+def _current_cursor(element: CurrentCursor, compiler: SQLCompiler, **kw: Any) -> str:
+    # Without its xmin, which the list of open transactions makes needless.
+    return r"regexp_replace(CAST(pg_current_snapshot() AS TEXT), '^\d+:', '')"
+
+
+@compiles(ChangedSince)
+def _changed_since(element: ChangedSince, compiler: SQLCompiler, **kw: Any) -> str:
+    changed, following, open = (
+        compiler.process(part, **kw) for part in (element.changed, element.following, element.open)
+    )
+    numbers = f"SELECT CAST(jsonb_array_elements_text(CAST({open} AS JSONB)) AS BIGINT)"
+    # A stamp of the future is of another server, whose dump was restored here: no change.
+    return (
+        f"(({changed} >= {following} OR {changed} = ANY (ARRAY({numbers}))) "
+        f"AND {changed} < {_XMAX})"
+    )
+
+
+@compiles(GivenRows)
+def _given_rows(element: GivenRows, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"jsonb_array_elements(CAST({compiler.process(element.clauses, **kw)} AS JSONB))"
+
+
+@compiles(GivenTexts)
+def _given_texts(element: GivenTexts, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"jsonb_array_elements_text(CAST({compiler.process(element.clauses, **kw)} AS JSONB))"
+
+
+def _clauses(element: Any, compiler: SQLCompiler, **kw: Any) -> list[str]:
+    return [compiler.process(clause, **kw) for clause in element.clauses]
+
+
+@compiles(EachTag)
+def _each_tag(element: EachTag, compiler: SQLCompiler, **kw: Any) -> str:
+    (tags,) = _clauses(element, compiler, **kw)
+    return f"jsonb_each(CASE jsonb_typeof({tags}) WHEN 'object' THEN {tags} ELSE '{{}}' END)"
+
+
+@compiles(EachItem)
+def _each_item(element: EachItem, compiler: SQLCompiler, **kw: Any) -> str:
+    value, _ = _clauses(element, compiler, **kw)
+    return (
+        f"jsonb_array_elements(CASE jsonb_typeof({value}) WHEN 'array' THEN {value} "
+        f"ELSE jsonb_build_array({value}) END)"
+    )
+
+
+@compiles(RefIn)
+def _ref_in(element: RefIn, compiler: SQLCompiler, **kw: Any) -> str:
+    value, _ = _clauses(element, compiler, **kw)
+    return f"(CASE {value} ->> '_kind' WHEN 'ref' THEN {value} ->> 'val' END COLLATE \"C\")"
+
+
+# ---- keys: immutable all of them, and none fails ------------------------------------------------
+
+
+_SPECIAL_KEYS = "WHEN 'INF' THEN 9e999 WHEN '-INF' THEN -9e999 WHEN 'NaN' THEN -9e999"
+
+
+@compiles(NumberKey)
+def _number_key(element: NumberKey, compiler: SQLCompiler, **kw: Any) -> str:
+    value = _json(compiler, element.tags, element.names, **kw)
+    special = f"CASE {value} ->> 'val' {_SPECIAL_KEYS} END"
+    finite = _short(f"({value} -> 'val')")
+    of_object = (
+        f"CASE {value} ->> '_kind' WHEN 'number' THEN CASE jsonb_typeof({value} -> 'val') "
+        f"WHEN 'number' THEN {finite} WHEN 'string' THEN {special} END END"
+    )
+    return (
+        f"(CASE jsonb_typeof({value}) WHEN 'number' THEN {_short(value)} "
+        f"WHEN 'object' THEN {of_object} END)"
+    )
+
+
+@compiles(NumberLiteral)
+def _number_literal(element: NumberLiteral, compiler: SQLCompiler, **kw: Any) -> str:
+    return _short(compiler.process(element.text, **kw))
+
+
+def _short(number: str) -> str:
+    # Whatever its size, doubles are no larger, and no index takes a number of 6,000 digits.
+    return f"least(greatest(round({number}::numeric, 20), -9e999), 9e999)"
+
+
+@compiles(StringKey)
+def _string_key(element: StringKey, compiler: SQLCompiler, **kw: Any) -> str:
+    value = _json(compiler, element.tags, element.names, **kw)
+    text = f"left({value} #>> '{{}}', {CUT}) COLLATE \"C\""
+    return f"(CASE jsonb_typeof({value}) WHEN 'string' THEN {text} END)"
+
+
+@compiles(DateKey)
+def _date_key(element: DateKey, compiler: SQLCompiler, **kw: Any) -> str:
+    value = _json(compiler, element.tags, element.names, **kw)
+    text = f"left({value} ->> 'val', {CUT}) COLLATE \"C\""
+    return f"(CASE {value} ->> '_kind' WHEN 'date' THEN {text} END)"
+
+
+@compiles(InstantKey)
+def _instant_key(element: InstantKey, compiler: SQLCompiler, **kw: Any) -> str:
+    value = _json(compiler, element.tags, element.names, **kw)
+    text = f"(({value} ->> 'val') COLLATE \"C\")"
+    utc = f"CASE WHEN {text} ~ '{_ISO_INSTANT}' THEN {_utc_of(text)} END"
+    return f"(CASE {value} ->> '_kind' WHEN 'dateTime' THEN {utc} END)"
+
+
+def _utc_of(text: str) -> str:
+    """Write the instant that an ISO 8601 text means as a timestamp in UTC.
+
+    From its digits: a cast of text depends on the settings of a session, and no index takes one.
+    """
+    year, month, day, hour, minute = (
+        f"substr({text}, {start}, {size})::int"
+        for start, size in ((1, 4), (6, 2), (9, 2), (12, 2), (15, 2))
+    )
+    # `ss` and up to six digits of a fraction, before the Z or the offset.
+    zone = f"CASE right({text}, 1) WHEN 'Z' THEN 18 ELSE 23 END"
+    second = f"substr({text}, 18, least(9, length({text}) - {zone}))::float8"
+    local = f"make_timestamp({year}, {month}, {day}, {hour}, {minute}, {second})"
+    sign = f"substr(right({text}, 6), 1, 1)"
+    hours = f"substr(right({text}, 6), 1, 3)::int"
+    minutes = f"({sign} || right({text}, 2))::int"
+    offset = f"make_interval(0, 0, 0, 0, {hours}, {minutes})"
+    return f"CASE right({text}, 1) WHEN 'Z' THEN {local} ELSE {local} - {offset} END"
+
+
+@compiles(UtcTime)
+def _utc_time(element: UtcTime, compiler: SQLCompiler, **kw: Any) -> str:
+    # A timestamp without zone has no use for the Z at the end, and takes no offence.
+    return f"CAST({compiler.process(element.text, **kw)} AS TIMESTAMP WITHOUT TIME ZONE)"
+
+
+# ---- search -------------------------------------------------------------------------------------
+
+
+@compiles(SomeText)
+def _some_text(element: SomeText, compiler: SQLCompiler, **kw: Any) -> str:
+    tags, path = compiler.process(element.tags, **kw), compiler.process(element.path, **kw)
+    # Silent, and then NULL, about what is no dict.
+    return f"(jsonb_path_exists({tags}, {path}, '{{}}', true) IS TRUE)"
+
+
+@compiles(Texts)
+def _texts(element: Texts, compiler: SQLCompiler, **kw: Any) -> str:
+    tags = compiler.process(element.tags, **kw)
+    path = """'strict $.* ? (@.type() == "string")'"""
+    return f"(jsonb_path_query_array({tags}, {path}, '{{}}', true)::text COLLATE \"C\")"

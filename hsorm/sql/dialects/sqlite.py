@@ -10,6 +10,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.sql.constructs import (
     AnyRef,
+    ChangedSince,
+    CurrentCursor,
+    EachItem,
+    EachTag,
+    GivenRows,
+    GivenTexts,
     HasKey,
     HasTag,
     IdText,
@@ -18,10 +24,15 @@ from hsorm.sql.constructs import (
     IsListed,
     KindAt,
     NumberAt,
+    RefIn,
     SubDict,
     TextAt,
+    ThisChange,
+    ThisInstant,
     Variant,
 )
+from hsorm.sql.keys import CUT, DateKey, InstantKey, NumberKey, NumberLiteral, StringKey, UtcTime
+from hsorm.sql.search import SomeText
 
 __all__: list[str] = []
 
@@ -79,11 +90,15 @@ def _is_instant(element: IsInstant, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({_seconds(compiler.process(element.text, **kw))} IS NOT NULL)"
 
 
+@compiles(UtcTime, "sqlite")
 @compiles(Instant, "sqlite")
-def _instant(element: Instant, compiler: SQLCompiler, **kw: Any) -> str:
+def _instant(element: Instant | UtcTime, compiler: SQLCompiler, **kw: Any) -> str:
     # Microseconds since 1970, for SQLite has no type for an instant and its own functions stop at
     # milliseconds. A fraction begins at character 20 and ends before the Z or the offset.
-    text = compiler.process(element.text, **kw)
+    return _micros(compiler.process(element.text, **kw))
+
+
+def _micros(text: str) -> str:
     digits = f"length({text}) - CASE WHEN {text} LIKE '%Z' THEN 21 ELSE 26 END"
     fraction = f"CAST(substr(substr({text}, 21, {digits}) || '000000', 1, 6) AS INTEGER)"
     micros = f"CASE WHEN substr({text}, 20, 1) = '.' THEN {fraction} ELSE 0 END"
@@ -117,3 +132,125 @@ _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 def _is_listed(element: IsListed, compiler: SQLCompiler, **kw: Any) -> str:
     column, array = (compiler.process(part, **kw) for part in (element.column, element.array))
     return f"{column} IN (SELECT value FROM json_each({array}))"
+
+
+@compiles(ThisChange, "sqlite")
+def _this_change(element: ThisChange, compiler: SQLCompiler, **kw: Any) -> str:
+    return "0"
+
+
+@compiles(ThisInstant, "sqlite")
+def _this_instant(element: ThisInstant, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)"
+
+
+@compiles(CurrentCursor, "sqlite")
+def _current_cursor(element: CurrentCursor, compiler: SQLCompiler, **kw: Any) -> str:
+    clock = element.clock
+    name = compiler.preparer.format_table(clock.table)
+    return f"((SELECT n + 1 FROM {name}) || ':')"
+
+
+@compiles(ChangedSince, "sqlite")
+def _changed_since(element: ChangedSince, compiler: SQLCompiler, **kw: Any) -> str:
+    # One writer at a time: changes become visible in the order of their numbers.
+    changed, following = (
+        compiler.process(part, **kw) for part in (element.changed, element.following)
+    )
+    return f"({changed} >= {following})"
+
+
+@compiles(GivenRows, "sqlite")
+@compiles(GivenTexts, "sqlite")
+def _given(element: GivenRows | GivenTexts, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+def _clauses(element: Any, compiler: SQLCompiler, **kw: Any) -> list[str]:
+    return [compiler.process(clause, **kw) for clause in element.clauses]
+
+
+@compiles(EachTag, "sqlite")
+def _each_tag(element: EachTag, compiler: SQLCompiler, **kw: Any) -> str:
+    (tags,) = _clauses(element, compiler, **kw)
+    return f"json_each(CASE json_type({tags}) WHEN 'object' THEN {tags} ELSE '{{}}' END)"
+
+
+@compiles(EachItem, "sqlite")
+def _each_item(element: EachItem, compiler: SQLCompiler, **kw: Any) -> str:
+    value, type_ = _clauses(element, compiler, **kw)
+    alone = f"WHEN 'object' THEN json_array(json({value}))"
+    return f"json_each(CASE {type_} WHEN 'array' THEN {value} {alone} ELSE '[]' END)"
+
+
+@compiles(RefIn, "sqlite")
+def _ref_in(element: RefIn, compiler: SQLCompiler, **kw: Any) -> str:
+    value, type_ = _clauses(element, compiler, **kw)
+    is_ref = f"{type_} = 'object' AND {value} ->> '$._kind' = 'ref'"
+    return f"(CASE WHEN {is_ref} THEN {value} ->> '$.val' END)"
+
+
+# ---- keys: none fails, whatever is stored -------------------------------------------------------
+
+
+_SPECIAL_KEYS = "WHEN 'INF' THEN 9e999 WHEN '-INF' THEN -9e999 WHEN 'NaN' THEN -9e999"
+
+
+@compiles(NumberKey, "sqlite")
+def _number_key(element: NumberKey, compiler: SQLCompiler, **kw: Any) -> str:
+    tags, (name,) = compiler.process(element.tags, **kw), element.names
+    val, own = _at(tags, name, "val"), _at(tags, name)
+    special = f"CASE {val} {_SPECIAL_KEYS} END"
+    is_number = f"json_type({tags}, {_path(name, 'val')}) IN ('integer', 'real')"
+    number = f"CASE WHEN {is_number} THEN {val} ELSE {special} END"
+    of_object = f"CASE {_at(tags, name, '_kind')} WHEN 'number' THEN {number} END"
+    return (
+        f"(CASE json_type({tags}, {_path(name)}) WHEN 'integer' THEN {own} "
+        f"WHEN 'real' THEN {own} WHEN 'object' THEN {of_object} END)"
+    )
+
+
+@compiles(NumberLiteral, "sqlite")
+def _number_literal(element: NumberLiteral, compiler: SQLCompiler, **kw: Any) -> str:
+    # What comes out of a CAST has an affinity, and SQLite looks no such thing up in an index.
+    return f"(0 + {compiler.process(element.text, **kw)})"
+
+
+def _at(tags: str, *names: str) -> str:
+    return f"({tags} ->> {_path(*names)})"
+
+
+@compiles(StringKey, "sqlite")
+def _string_key(element: StringKey, compiler: SQLCompiler, **kw: Any) -> str:
+    tags, (name,) = compiler.process(element.tags, **kw), element.names
+    text = f"substr({_at(tags, name)}, 1, {CUT})"
+    return f"(CASE json_type({tags}, {_path(name)}) WHEN 'text' THEN {text} END)"
+
+
+@compiles(DateKey, "sqlite")
+def _date_key(element: DateKey, compiler: SQLCompiler, **kw: Any) -> str:
+    tags, (name,) = compiler.process(element.tags, **kw), element.names
+    text = f"substr({_at(tags, name, 'val')}, 1, {CUT})"
+    return f"(CASE {_at(tags, name, '_kind')} WHEN 'date' THEN {text} END)"
+
+
+@compiles(InstantKey, "sqlite")
+def _instant_key(element: InstantKey, compiler: SQLCompiler, **kw: Any) -> str:
+    tags, (name,) = compiler.process(element.tags, **kw), element.names
+    micros = _micros(_at(tags, name, "val"))
+    return f"(CASE {_at(tags, name, '_kind')} WHEN 'dateTime' THEN {micros} END)"
+
+
+# ---- search -------------------------------------------------------------------------------------
+
+
+@compiles(SomeText, "sqlite")
+def _some_text(element: SomeText, compiler: SQLCompiler, **kw: Any) -> str:
+    parts = (element.tags, element.start, element.inside)
+    tags, start, inside = (compiler.process(part, **kw) for part in parts)
+    # Only the elements of a dict have a key that is a text.
+    return (
+        f"EXISTS (SELECT 1 FROM json_each({tags}) AS hs_e WHERE hs_e.type = 'text' "
+        f"AND typeof(hs_e.key) = 'text' "
+        f"AND (hs_e.value GLOB {start} OR hs_e.value GLOB {inside}))"
+    )

@@ -10,8 +10,8 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{topic}"
         for topic in (
-            "aliasing", "bad_input", "filters", "habits", "history", "kinds", "nav", "reads",
-            "shared", "writes",
+            "aliasing", "bad_input", "commits", "feed", "filters", "habits", "history", "kinds",
+            "live", "nav", "points", "reads", "search", "shared", "watches", "writes",
         )
     )
 )  # fmt: skip
@@ -19,13 +19,32 @@ pytest.register_assert_rewrite(
 from hsorm.testing.conformance.aliasing import AliasingTests  # noqa: E402 - after the call above
 from hsorm.testing.conformance.bad_input import BadInputTests  # noqa: E402
 from hsorm.testing.conformance.capabilities import Capability  # noqa: E402
+from hsorm.testing.conformance.commits import (  # noqa: E402
+    CommitTests,
+    RefTests,
+    TagRuleTests,
+)
+from hsorm.testing.conformance.feed import FeedTests  # noqa: E402
 from hsorm.testing.conformance.filters import FilterTests  # noqa: E402
 from hsorm.testing.conformance.habits import HabitTests  # noqa: E402
 from hsorm.testing.conformance.history import HistoryRangeTests, HistoryWriteTests  # noqa: E402
 from hsorm.testing.conformance.kinds import KindTests  # noqa: E402
-from hsorm.testing.conformance.nav import NavTests  # noqa: E402
+from hsorm.testing.conformance.live import LiveTagTests  # noqa: E402
+from hsorm.testing.conformance.nav import NavTests, NavTreeTests  # noqa: E402
+from hsorm.testing.conformance.points import PointTests  # noqa: E402
 from hsorm.testing.conformance.reads import ReadTests, TrashTests  # noqa: E402
-from hsorm.testing.conformance.shared import DurableTests, SharedTests  # noqa: E402
+from hsorm.testing.conformance.search import SearchTests  # noqa: E402
+from hsorm.testing.conformance.shared import (  # noqa: E402
+    DurableLiveTests,
+    DurableTests,
+    SharedLiveTests,
+    SharedTests,
+)
+from hsorm.testing.conformance.watches import (  # noqa: E402
+    WatchFilterTests,
+    WatchStreamTests,
+    WatchTests,
+)
 from hsorm.testing.conformance.writes import (  # noqa: E402
     CreateTests,
     DeleteTests,
@@ -38,19 +57,32 @@ __all__ = [
     "AliasingTests",
     "BadInputTests",
     "Capability",
+    "CommitTests",
     "CreateTests",
     "DeleteTests",
+    "DurableLiveTests",
     "DurableTests",
+    "FeedTests",
     "FilterTests",
     "HabitTests",
     "HistoryRangeTests",
     "HistoryWriteTests",
     "KindTests",
+    "LiveTagTests",
     "LoadTests",
     "ModTests",
     "NavTests",
+    "NavTreeTests",
+    "PointTests",
     "ReadTests",
+    "RefTests",
+    "SearchTests",
+    "SharedLiveTests",
     "SharedTests",
+    "TagRuleTests",
     "TrashTests",
     "UpdateTests",
+    "WatchFilterTests",
+    "WatchStreamTests",
+    "WatchTests",
 ]

@@ -1,0 +1,119 @@
+"""haystack-py in a process and an environment of its own, made when first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+__all__ = ["Haystack", "Measured", "haystack_python", "open_haystack"]
+
+_RELEASE = "0.1.10"
+_SCRIPT = Path(__file__).with_name("_haystack_py.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What it found in how many seconds; or the name of the error that it raised."""
+
+    found: int | None
+    seconds: list[float]
+    error: str = ""
+
+
+def haystack_python() -> Path | None:
+    """Return a Python with haystack-py in it, installed by pip as this machine has it set up.
+
+    None where there is no Python 3.13, which haystack-py needs, or pip cannot install it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "hsorm-benchmarks" / f"haystack-py-{_RELEASE}"
+    found = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        python = next(_pythons(), None)
+        if python is None or not _install(python, folder):
+            return None
+        (folder / ".ready").touch()
+    return found
+
+
+def _pythons() -> Iterator[str]:
+    named = os.environ.get("HSORM_BENCH_PYTHON313")
+    known = [named, shutil.which("python3.13"), sys.executable]
+    installed = Path.home().glob(".pyenv/versions/3.13*/bin/python")
+    for python in (*filter(None, known), *map(str, installed)):
+        check = "import sys; sys.exit(sys.version_info < (3, 13))"
+        if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode == 0:
+            yield python
+
+
+def _install(python: str, folder: Path) -> bool:
+    wanted = [f"haystack-py=={_RELEASE}", f"asyncpg=={version('asyncpg')}"]
+    subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted]
+    done = subprocess.run(pip, check=False, capture_output=True, text=True)
+    if done.returncode:
+        print(f"haystack-py is left out, pip says: {done.stderr}", file=sys.stderr)
+    return done.returncode == 0
+
+
+class Haystack:
+    """A running process; it has the same rows in a table of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        line = await self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process of haystack-py has ended: see above")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    async def measure(self, filter: str, budget: float = 1.0) -> Measured:
+        answer = await self.ask({"filter": filter, "budget": budget})
+        return Measured(answer.get("found"), answer.get("seconds", []), answer.get("error", ""))
+
+
+@asynccontextmanager
+async def open_haystack(dsn: str, python: Path) -> AsyncIterator[Haystack]:
+    """Start the process, and give it the rows of `entities`: what it would store is the same."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        str(python), str(_SCRIPT), stdin=pipe, stdout=pipe, limit=2**24, cwd=_SCRIPT.anchor,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+    try:
+        haystack = Haystack(process)
+        await haystack.ask({"dsn": dsn})
+        await _copy_rows(dsn)
+        yield haystack
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()
+
+
+async def _copy_rows(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(
+            "INSERT INTO hs_entities (id, tags) SELECT id, tags FROM entities", timeout=600
+        )
+        await connection.execute("VACUUM ANALYZE hs_entities", timeout=600)
+    finally:
+        await connection.close()

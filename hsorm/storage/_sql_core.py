@@ -1,0 +1,306 @@
+"""`SqlCore`: the life of an adapter over an engine, and how the others of its parts reach it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from sqlalchemy import Executable, Index, MetaData, Select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from hsorm.codecs import hayson
+from hsorm.errors import CodecError, SchemaOutdatedError, StorageError
+from hsorm.kinds import Entity, Kind, Ref
+from hsorm.ops.entities import as_read, next_mod
+from hsorm.ops.live import LIVE_TAGS, split
+from hsorm.sql import migrate, statements
+from hsorm.sql.indexes import Indexed, tag_indexes
+from hsorm.sql.models import Tables, make_tables
+from hsorm.sql.urls import safe_url
+from hsorm.storage._dberrors import database_errors
+from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
+from hsorm.storage.protocol import Create
+
+__all__ = [
+    "Loaded",
+    "Rows",
+    "SqlCore",
+    "Statement",
+    "Work",
+    "as_listed",
+    "as_rows",
+    "entity_of",
+    "is_possible",
+    "live_of",
+]
+
+Rows: TypeAlias = Sequence[Any]
+
+Statement: TypeAlias = Callable[[Tables, str], Executable]
+"""Makes a statement for the tables of a storage and a dialect; values are bound by name."""
+
+
+class Loaded(NamedTuple):
+    """An entity to be stored, in Hayson; `live` is None where it has no live tags."""
+
+    id: str
+    tags: str
+    live: str | None
+
+
+class Work(Protocol):
+    """One transaction that writes."""
+
+    async def fetch(self, statement: Statement, **values: Any) -> Rows:
+        """Run a statement and return its rows; none of one that returns none."""
+        ...
+
+
+class SqlCore(BaseAdapter, ABC):
+    """The part of a SQL adapter that all others stand on."""
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        owns_engine: bool,
+        create: Create,
+        prefix: str = "",
+        schema: str | None = None,
+        index_tags: Mapping[str, Indexed] | None = None,
+        index_search: bool = False,
+    ) -> None:
+        if create not in ("auto", "never"):
+            raise ValueError(f'create is "auto" or "never", not {create!r}')
+        self.engine = engine
+        self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
+        self.url = safe_url(engine.url)
+        self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
+        self._indexes = self._declared(index_tags, index_search)
+        self._create = create
+        self._owns_engine = owns_engine
+        self._connected = False
+        self._connecting = asyncio.Lock()
+        self._last_mod: dt.datetime | None = None
+
+    # ---- life -----------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Open the storage and bring its tables up; see `StorageAdapter.connect`."""
+        async with self._connecting:
+            if not self._connected:
+                with database_errors(self.url):
+                    await self._ensure_tables()
+                    if self._create == "auto" and self._indexes:
+                        await self._make_indexes(self._indexes)
+                self._connected = True
+
+    async def _ensure_tables(self) -> None:
+        found = await self.revision()
+        if found == migrate.HEAD:
+            return
+        # A revision that we do not know is of a newer version: nothing here could bring it up.
+        if self._create == "never" or (found is not None and found > migrate.HEAD):
+            raise SchemaOutdatedError(self.url, found, migrate.HEAD)
+        await self.upgrade()
+
+    async def revision(self) -> str | None:
+        """Return the revision of the tables, None where there are none; see `hsorm.sql.migrate`."""
+        with database_errors(self.url):
+            async with self.engine.connect() as connection:
+                return await connection.run_sync(migrate.revision_of, **self._names)
+
+    async def upgrade(self, *, timescale: migrate.Extension = "auto") -> None:
+        """Bring the tables to the newest revision.
+
+        Args:
+            timescale: Whether history becomes a TimescaleDB hypertable; only looked at when the
+                tables are made.
+        """
+        with database_errors(self.url):
+            async with _alone(), self._begin() as connection:
+                await connection.run_sync(migrate.upgrade, timescale=timescale, **self._names)
+
+    async def create_indexes(
+        self, index_tags: Mapping[str, Indexed] | None = None, *, search: bool = False
+    ) -> list[str]:
+        """Index tags and searches, while others read and write.
+
+        Args:
+            index_tags: The kind of the values, by the tag: `"number"`, `"string"`, `"date"` or
+                `"datetime"`.
+            search: Whether to index searches (PostgreSQL; needs the extension pg_trgm).
+
+        Returns:
+            The names of the indexes that were made; those that are there already stay.
+
+        Raises:
+            ValueError: There is no such kind of index, or a name is none of a tag.
+            StorageError: An index cannot be made in this database; the error says why.
+        """
+        indexes = self._declared(index_tags, search)
+        await self._ready()
+        with database_errors(self.url):
+            return await self._make_indexes(indexes)
+
+    async def drop_indexes(
+        self, index_tags: Mapping[str, Indexed] | None = None, *, search: bool = False
+    ) -> list[str]:
+        """Drop indexes; those that are not there are left out of the answer."""
+        indexes = self._declared(index_tags, search)
+        await self._ready()
+        with database_errors(self.url):
+            return await self._remove_indexes(indexes)
+
+    def _declared(self, index_tags: Mapping[str, Indexed] | None, search: bool) -> list[Index]:
+        indexes = tag_indexes(self.tables.entities, index_tags or {})
+        return [*indexes, *([self._search_index()] if search else ())]
+
+    def _search_index(self) -> Index:
+        """Return the index that answers searches."""
+        raise StorageError("a search index is for PostgreSQL: here a search looks at every text")
+
+    async def close(self) -> None:
+        """Close the storage; see `StorageAdapter.close`. An engine that was given stays open."""
+        if self._owns_engine:
+            await self.engine.dispose()
+        self._connected = False
+
+    async def about(self) -> Entity:
+        """Describe the storage; see `StorageAdapter.about`."""
+        (count,) = (await self._fetch(statements.count_entities(self.tables)))[0]
+        backend, version = await self._describe()
+        return about_entity(backend, version, count, url=self.url)
+
+    # ---- what the subclasses do -----------------------------------------------------------------
+
+    @abstractmethod
+    async def _describe(self) -> tuple[str, str]:
+        """Return the backend's name and the version of the database."""
+
+    @abstractmethod
+    async def _fetch(self, statement: Select[Any]) -> Rows:
+        """Run a statement that reads, by itself, and return its rows."""
+
+    @abstractmethod
+    async def _plan(self, sql: str, params: Sequence[Any]) -> Iterable[str]:
+        """Return the plan of a statement, a line a step."""
+
+    @abstractmethod
+    def _begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Open a transaction that writes; leaving it commits, an error rolls back."""
+
+    @abstractmethod
+    def _open_work(self) -> AbstractAsyncContextManager[Work]:
+        """Open a transaction as `_begin` does, for statements that are built once."""
+
+    @abstractmethod
+    async def _look(self, statement: Statement, **values: Any) -> Rows:
+        """Run a statement that reads and is built once, by itself, and return its rows."""
+
+    @abstractmethod
+    async def _store(self, rows: Iterator[Loaded]) -> None:
+        """Insert or replace entities, given by id, with their live tags, in one transaction.
+
+        The rows are made while they are taken; an InvalidTagError of one ends the transaction.
+        """
+
+    @abstractmethod
+    async def _write_items(self, id: str, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
+        """Merge checked items into the history of a point, in one transaction."""
+
+    @abstractmethod
+    async def _make_indexes(self, indexes: Sequence[Index]) -> list[str]:
+        """Make those of the indexes that are missing and return their names."""
+
+    @abstractmethod
+    async def _remove_indexes(self, indexes: Sequence[Index]) -> list[str]:
+        """Drop those of the indexes that are there and return their names."""
+
+    @asynccontextmanager
+    async def _work(self) -> AsyncIterator[Work]:
+        """Open a transaction that writes, with the errors of the database turned into ours."""
+        await self._ready()
+        with database_errors(self.url):
+            async with self._open_work() as work:
+                yield work
+
+    async def _ready(self) -> None:
+        if not self._connected:
+            await self.connect()
+
+    def _next_mod(self) -> dt.datetime:
+        # What a load replaces is not read, so that its mods are later is for the clock to say; one
+        # that has not moved since is what this is for (C6).
+        self._last_mod = next_mod(utc_now(), self._last_mod)
+        return self._last_mod
+
+
+_MIGRATING = threading.Lock()
+
+
+@asynccontextmanager
+async def _alone() -> AsyncIterator[None]:
+    """Wait until nobody else in this process migrates: Alembic's `op` and `context` are global.
+
+    Asked for again and again, not waited for: who has it may need this very event loop to go on.
+    """
+    while not _MIGRATING.acquire(blocking=False):  # noqa: ASYNC110 - for all loops and threads
+        await asyncio.sleep(0.02)
+    try:
+        yield
+    finally:
+        _MIGRATING.release()
+
+
+def is_possible(id: str) -> bool:
+    """Tell whether a row can have this id at all: not with U+0000 or half a surrogate pair."""
+    if id.isascii():
+        return "\0" not in id
+    return "\0" not in id and not any("\ud800" <= char <= "\udfff" for char in id)
+
+
+def entity_of(id: str, tags: str, live: str | None = None) -> Entity:
+    """Return an entity as read from its row and its live tags, whoever wrote them (R12)."""
+    entity = _decoded(id, tags)
+    own = entity.get("id")
+    if live is not None or not LIVE_TAGS.isdisjoint(entity):
+        # Other people's SQL may have put live tags among the others, where no filter finds them.
+        entity = split(entity)[0] | live_of(id, live)
+    entity["id"] = Ref(id, own.dis if isinstance(own, Ref) else None)
+    return as_read(entity)
+
+
+def live_of(id: str, live: str | None) -> Entity:
+    """Return the live tags of an entity; the id and what else is none of them left out."""
+    if live is None:
+        return {}
+    return {name: val for name, val in _decoded(id, live).items() if name in LIVE_TAGS}
+
+
+def _decoded(id: str, tags: str) -> Entity:
+    try:
+        return hayson.decode_entity(tags)
+    except (CodecError, AttributeError) as exc:  # the latter where the tags are no JSON object
+        reason = exc.reason if isinstance(exc, CodecError) else "its tags are no JSON object"
+        raise CodecError(reason, where=f"entity @{id}") from None
+
+
+def as_listed(ids: Iterable[str]) -> str:
+    """Return ids as the JSON array that `ids` of a statement is; no row can have the others."""
+    return hayson.to_json([id for id in ids if is_possible(id)]).decode()
+
+
+def as_rows(texts: Iterable[tuple[str, str]]) -> str:
+    """Return ids and JSON objects as the JSON array that `rows` of a statement is."""
+    rows = (f'{{"id":{_quoted(id)},"tags":{tags}}}' for id, tags in texts)
+    return f"[{','.join(rows)}]"
+
+
+def _quoted(text: str) -> str:
+    return hayson.to_json(text).decode()

@@ -1,0 +1,124 @@
+"""`SqlPoints`: the priority arrays of writable points."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hsorm.codecs import hayson
+from hsorm.errors import CodecError, StorageError, UnknownEntityError
+from hsorm.kinds import Entity, Number, as_ref
+from hsorm.ops import priority_array
+from hsorm.ops.priority_array import EMPTY, PointArray, WritablePoint
+from hsorm.sql import changing
+from hsorm.storage._shared import utc_now
+from hsorm.storage._sql_changes import SqlChanges
+from hsorm.storage._sql_core import Loaded, Work, as_listed, as_rows, is_possible
+from hsorm.storage.protocol import Duration, Id
+
+__all__ = ["SqlPoints"]
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_SECONDS: Final = 1.0
+
+
+class SqlPoints(SqlChanges):
+    """The part of a SQL adapter that writes points."""
+
+    _swept = float("-inf")
+
+    async def point_write(
+        self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
+    ) -> list[Entity]:
+        """Write one level of a priority array; see `PointWriter.point_write`."""
+        async with self._work() as work:
+            entity, point = await self._writable(work, id)
+            made = priority_array.check_write(point, level, val, who, duration)
+            old = (await self._arrays(work, [point.id])).get(point.id, EMPTY)
+            now = utc_now()
+            new = priority_array.write(old, made.level, made.val, made.who, now, made.duration)
+            if new != old:
+                await self._put(work, point.id, new)
+            await self._show(work, new, entity)
+        return priority_array.rows(new, now, point)
+
+    async def point_array(self, id: Id) -> list[Entity]:
+        """Read a priority array; see `PointWriter.point_array`."""
+        await self._sweep_if_due()
+        async with self._work() as work:
+            _, point = await self._writable(work, id)
+            array = (await self._arrays(work, [point.id])).get(point.id, EMPTY)
+        return priority_array.rows(array, utc_now(), point)
+
+    async def point_sweep(self) -> int:
+        """Release the levels whose time is over; see `PointWriter.point_sweep`."""
+        self._swept = time.monotonic()
+        now = utc_now()
+        found = [id for (id,) in await self._look(changing.expired_points, now=now)]
+        if not found:
+            return 0
+        async with self._work() as work:
+            # Whoever has one of them locked is about to write it: that releases it, too.
+            entities = await self._lock(work, sorted(found), changing.lock_free_entities)
+            released = 0
+            for id, array in (await self._arrays(work, found)).items():
+                new = priority_array.at(array, now)
+                if new != array and id in entities:
+                    await self._put(work, id, new)
+                    await self._show(work, new, entities[id])
+                    released += 1
+        return released
+
+    async def _sweep_if_due(self) -> None:
+        """Release what is over before something is read, where that was not done for a second."""
+        if time.monotonic() - self._swept > _SWEEP_SECONDS:
+            try:
+                await self.point_sweep()
+            except (StorageError, CodecError) as exc:
+                # A server that cannot be written, a row that is none: no matter of who reads.
+                _log.info("levels were not released: %s", exc)
+
+    async def _writable(self, work: Work, id: Id) -> tuple[Entity, WritablePoint]:
+        """Return a writable point; others must wait to write to it."""
+        val = as_ref(id).val
+        entity = (await self._lock(work, [val])).get(val) if is_possible(val) else None
+        if entity is None or "trash" in entity:
+            raise UnknownEntityError(val)
+        return entity, priority_array.writable_point(entity)
+
+    async def _arrays(self, work: Work, ids: list[str]) -> dict[str, PointArray]:
+        listed = as_listed(ids)
+        rows = await work.fetch(changing.select_array, ids=listed)
+        return {id: priority_array.load(msgspec.json.decode(levels)) for id, levels in rows}
+
+    async def _put(self, work: Work, id: str, array: PointArray) -> None:
+        levels = hayson.to_json(priority_array.dump(array)).decode()
+        await work.fetch(changing.put_array, id=id, levels=levels, expires=array.expires)
+
+    async def _show(self, work: Work, array: PointArray, entity: Entity) -> None:
+        """Bring the live tags of a point in line with its array."""
+        changes = priority_array.live_changes(priority_array.at(array, utc_now()), entity)
+        if changes:
+            await self._merge_live(work, {entity["id"].val: changes})
+
+    async def _replace_live(self, work: Work, loaded: Sequence[Loaded]) -> None:
+        """Replace the live tags of entities that were loaded, but show their arrays as ever."""
+        ids = [row.id for row in loaded]
+        listed = as_listed(ids)
+        await work.fetch(changing.lock_live, ids=listed)  # in order of id, as everybody does
+        await work.fetch(changing.delete_live, ids=listed)
+        live = [(row.id, row.live) for row in loaded if row.live is not None]
+        if live:
+            await work.fetch(changing.put_live, rows=as_rows(live))
+        arrays = await self._arrays(work, ids)
+        entities = await self._lock(work, sorted(arrays)) if arrays else {}
+        for id, array in arrays.items():
+            await self._show(work, array, entities[id])
+        lost = [id for id, entity in entities.items() if not priority_array.is_writable(entity)]
+        if lost:
+            await work.fetch(changing.delete_arrays, ids=as_listed(lost))

@@ -1,0 +1,472 @@
+"""`SqlWatches`: watches and the change feed, exact by `hsorm.sql.stamps`."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import random
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Executable
+
+from hsorm.codecs import hayson
+from hsorm.errors import (
+    CodecError,
+    CursorExpiredError,
+    InvalidCursorError,
+    StorageUnavailableError,
+    UnknownWatchError,
+)
+from hsorm.filter import parse, print_filter
+from hsorm.filter.ast import Node
+from hsorm.kinds import Entity, Ref, as_ref
+from hsorm.ops import watch as rules
+from hsorm.ops.watch import Change, Changes, WatchRows
+from hsorm.sql import watching
+from hsorm.sql.models import Tables
+from hsorm.sql.stamps import Cursor
+from hsorm.storage._shared import utc_now
+from hsorm.storage._sql_core import Statement, Work, as_listed, entity_of, is_possible
+from hsorm.storage._sql_points import SqlPoints
+from hsorm.storage.protocol import Duration, Id
+
+__all__ = ["SqlWatches", "Wake"]
+
+_log = logging.getLogger(__name__)
+
+_EVERYTHING: Final = Cursor(2**62)
+"""A cursor that has seen all there will ever be."""
+
+_PRUNE_SECONDS: Final = 3_600.0
+_RETRY_SECONDS: Final = (0.05, 2.0)
+
+# How long a stream waits before it looks by itself: should a wake-up be lost, because the writer
+# began before the stream was there, or with the connection.
+_LOOK_SECONDS: Final = 1.0
+
+
+class Wake(Protocol):
+    """Tells that something may have changed."""
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something may have changed, at most so long."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """A watch as it is stored, locked for one transaction."""
+
+    id: str
+    filter: Node | None
+    cursor: Cursor
+    lease: dt.timedelta
+
+
+class SqlWatches(SqlPoints):
+    """The part of a SQL adapter that tells what has changed."""
+
+    _pruned = float("-inf")
+
+    # ---- opening and closing --------------------------------------------------------------------
+
+    async def watch_sub(
+        self,
+        watch_id: str | None,
+        ids: Iterable[Id],
+        *,
+        lease: Duration | None = None,
+        dis: str = "",
+    ) -> WatchRows:
+        """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
+        wanted = [as_ref(id).val for id in ids]
+        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        asked = None if lease is None else rules.lease_of(lease, name)
+        await self._sweep_if_due()
+        async with self._work() as work:
+            watch = await self._find(work, name)
+            if watch is not None and watch.filter is not None:
+                raise rules.on_a_filter(name)
+            now, found = _read(await work.fetch(watching.current_of, ids=as_listed(wanted)))
+            there = {id: (tags, live) for id, tags, live in found}
+            # Decoded for each place anew: the caller may change one without changing the other.
+            rows = [_shown(id, *there[id]) if id in there else {} for id in wanted]
+            if watch is None:
+                watch = await self._open(work, name, now, asked or rules.DEFAULT_LEASE, dis)
+            else:
+                watch = await self._renew(work, watch, watch.cursor, asked)
+            known = {row["id"].val for row in rows if row}
+            await self._join(work, name, now, set(wanted), known)
+        return WatchRows(rows, watch_id=name, lease=watch.lease)
+
+    async def watch_filter(
+        self,
+        filter_str: str | Node,
+        watch_id: str | None = None,
+        *,
+        lease: Duration | None = None,
+        dis: str = "",
+    ) -> WatchRows:
+        """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
+        node = parse(filter_str) if isinstance(filter_str, str) else filter_str
+        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        effective = rules.lease_of(lease, name)
+        await self._sweep_if_due()
+        async with self._work() as work:
+            if await self._find(work, name) is not None:
+                raise rules.already_open(name)
+            now, found = _read(await work.fetch(self._by_filter(watching.current_matching, node)))
+            there = _there(found)
+            await self._open(work, name, now, effective, dis, print_filter(node))
+            await self._join(work, name, now, set(there), there.keys())
+        rows = [there[id] for id in sorted(there)]
+        return WatchRows(rows, watch_id=name, lease=effective)
+
+    async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
+        """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
+        dropped = [as_ref(id).val for id in ids]
+        if not is_possible(watch_id):
+            return
+        async with self._work() as work:
+            try:
+                watch = await self._find(work, watch_id)
+            except UnknownWatchError:
+                return
+            if watch is None:
+                return
+            if close:
+                await work.fetch(
+                    watching.close_watch, watch=watch_id, closed=True, expires=utc_now()
+                )
+                await work.fetch(watching.drop_all_members, ids=as_listed([watch_id]))
+                return
+            if dropped and watch.filter is not None:
+                raise rules.on_a_filter(watch_id)
+            await work.fetch(watching.drop_members, watch=watch_id, ids=as_listed(dropped))
+            await self._renew(work, watch, watch.cursor)
+
+    async def _find(self, work: Work, watch_id: str) -> _Watch | None:
+        """Return a watch that has not ended, None where its id was never used."""
+        rows = await work.fetch(watching.lock_watch, watch=watch_id)
+        if not rows:
+            return None
+        filter, cursor, lease, expires, closed = rows[0]
+        if closed or expires < utc_now():
+            raise UnknownWatchError(watch_id, "closed" if closed else "expired")
+        node = None if filter is None else parse(filter)
+        return _Watch(watch_id, node, Cursor.parse(cursor), dt.timedelta(seconds=lease))
+
+    async def _live_watch(self, work: Work, watch_id: str) -> _Watch:
+        watch = await self._find(work, watch_id) if is_possible(watch_id) else None
+        if watch is None:
+            raise UnknownWatchError(watch_id)
+        return watch
+
+    async def _open(
+        self,
+        work: Work,
+        watch_id: str,
+        now: Cursor,
+        lease: dt.timedelta,
+        dis: str,
+        filter: str | None = None,
+    ) -> _Watch:
+        opened = await work.fetch(
+            watching.open_watch,
+            watch=watch_id,
+            dis=dis,
+            filter=filter,
+            cursor=str(now),
+            lease=lease.total_seconds(),
+            expires=utc_now() + lease,
+            closed=False,
+            pushed=False,
+        )
+        if not opened:
+            raise rules.already_open(watch_id)  # by somebody else, just now
+        return _Watch(watch_id, None, now, lease)
+
+    async def _renew(
+        self, work: Work, watch: _Watch, cursor: Cursor, lease: dt.timedelta | None = None
+    ) -> _Watch:
+        lease = lease or watch.lease
+        await work.fetch(
+            watching.renew_watch,
+            watch=watch.id,
+            cursor=str(cursor),
+            lease=lease.total_seconds(),
+            expires=utc_now() + lease,
+        )
+        return _Watch(watch.id, watch.filter, cursor, lease)
+
+    async def _join(
+        self, work: Work, watch_id: str, now: Cursor, ids: Iterable[str], there: Iterable[str]
+    ) -> None:
+        there = set(there)
+        for known in (True, False):
+            rows = [{"id": id} for id in sorted(ids) if (id in there) is known and is_possible(id)]
+            if rows:
+                joining = hayson.to_json(rows).decode()
+                await work.fetch(
+                    watching.add_members, watch=watch_id, since=str(now), known=known, rows=joining
+                )
+
+    # ---- polling --------------------------------------------------------------------------------
+
+    async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
+        """Return what has changed since the last poll; see `Watcher.watch_poll`."""
+        await self._sweep_if_due()
+        await self._prune_if_due()
+        async with self._work() as work:
+            watch = await self._live_watch(work, watch_id)
+            # By a statement of its own: that which waited for the watch sees how far changes had
+            # come before.
+            ((current,),) = await work.fetch(watching.current_cursor)
+            # A cursor of the future is of another server, whose dump was restored here.
+            astray = watch.cursor.following > Cursor.parse(current).following
+            rows, removed, now = await self._poll(work, watch, refresh or astray)
+            await self._renew(work, watch, now)
+        return WatchRows(
+            rows, watch_id=watch_id, lease=watch.lease, removed=[Ref(id) for id in removed]
+        )
+
+    async def _poll(
+        self, work: Work, watch: _Watch, refresh: bool
+    ) -> tuple[list[Entity], list[str], Cursor]:
+        """Return the entities to report, the ids that are gone, and how far that goes."""
+        if watch.filter is None:
+            return await self._poll_ids(work, watch, refresh)
+        return await self._poll_filter(work, watch, watch.filter, refresh)
+
+    async def _poll_ids(
+        self, work: Work, watch: _Watch, refresh: bool
+    ) -> tuple[list[Entity], list[str], Cursor]:
+        if refresh:
+            found = await work.fetch(watching.current_members, watch=watch.id)
+            now, rows = _read(found)
+            changed = {row[0]: row for row in rows}
+        else:
+            found = await work.fetch(
+                watching.changed_members, watch=watch.id, **watch.cursor.bound()
+            )
+            now, rows = _read(found)
+            changed = {row[0]: row for row in rows if not Cursor.parse(row[4]).sees(row[5])}
+        there = _there(changed.values())
+        known = {id for id, row in changed.items() if row[3]}
+        reported, removed = rules.report(known, changed, there.__contains__)
+        await self._mark(work, watch.id, set(reported) - known, True)
+        await self._mark(work, watch.id, removed, False)
+        return [there[id] for id in reported], removed, now
+
+    async def _mark(self, work: Work, watch_id: str, ids: Iterable[str], known: bool) -> None:
+        if listed := list(ids):
+            await work.fetch(
+                watching.mark_members, watch=watch_id, ids=as_listed(listed), known=known
+            )
+
+    async def _poll_filter(
+        self, work: Work, watch: _Watch, filter: Node, refresh: bool
+    ) -> tuple[list[Entity], list[str], Cursor]:
+        make = watching.all_matching if refresh else watching.changed_matching
+        values = {} if refresh else watch.cursor.bound()
+        found = await work.fetch(self._by_filter(make, filter), watch=watch.id, **values)
+        now, rows = _read(found)
+        there = _there(rows)
+        removed = sorted(id for id, tags, _, _ in rows if tags is None)
+        entered = {id for id, _, _, known in rows if id in there and not known}
+        await self._join(work, watch.id, now, entered, entered)
+        if removed:
+            await work.fetch(watching.drop_members, watch=watch.id, ids=as_listed(removed))
+        return [there[id] for id in sorted(there)], removed, now
+
+    @staticmethod
+    @lru_cache(maxsize=1_024)
+    def _by_filter(make: Callable[[Tables, Node], Executable], filter: Node) -> Statement:
+        """Return a statement over a filter, the same one each time it is asked for."""
+        return lambda tables, dialect: make(tables, filter)
+
+    # ---- streaming ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _wakes(self) -> AbstractAsyncContextManager[Wake]:
+        """Listen for changes, of whatever process."""
+
+    async def watch_stream(self, watch_id: str) -> AsyncIterator[WatchRows]:
+        """Poll a watch whenever there is something to be told; see `Watcher.watch_stream`."""
+        async with self._work() as work:
+            watch = await self._live_watch(work, watch_id)
+            await work.fetch(watching.push_watch, watch=watch_id, pushed=True)
+        # Often enough to renew the lease, whatever may get lost on the way.
+        patience = min(watch.lease.total_seconds() / 3, _LOOK_SECONDS)
+        async with self._wakes() as wake:
+            while (rows := await self._poll_again(watch_id, watch.lease)) is not None:
+                if rows or rows.removed:
+                    yield rows
+                else:
+                    await wake.wait(patience)
+
+    async def _poll_again(self, watch_id: str, lease: dt.timedelta) -> WatchRows | None:
+        """Poll until it succeeds, as long as the watch can live; None when it was closed."""
+        pause, most = _RETRY_SECONDS
+        deadline = time.monotonic() + lease.total_seconds()
+        lost = False
+        while True:
+            try:
+                # An answer that was lost may have taken its changes along: then all is told again.
+                return await self.watch_poll(watch_id, refresh=lost)
+            except UnknownWatchError as exc:
+                if exc.state != "closed":
+                    raise
+                return None
+            except StorageUnavailableError:
+                lost = True
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+                pause = min(pause * 2, most)
+
+    # ---- the change feed ------------------------------------------------------------------------
+
+    async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
+        """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
+        if limit < 1:
+            raise ValueError(f"a limit of {limit}: ask for at least one change")
+        await self._sweep_if_due()
+        place = _Place() if since is None else self._place(since)
+        told: list[Change] = []
+        while True:
+            page, following = await self._pass(place, limit - len(told), since or "")
+            told += page
+            # A pass that began with an earlier call may be over while there is more by now.
+            began_earlier = place.until is not None
+            place = following
+            if place.until is not None or not began_earlier or len(told) == limit:
+                break
+        cursor = f"{self.engine.dialect.name}/{place}"
+        return Changes(told, cursor=cursor, more=place.until is not None)
+
+    async def _pass(self, place: _Place, limit: int, cursor: str) -> tuple[list[Change], _Place]:
+        """Return a part of a pass over the feed, and the place behind it."""
+        statement, values = watching.feed_of_all, {}
+        if place.since is not None:
+            statement, values = watching.feed, place.since.bound()
+        until = (place.until or _EVERYTHING).bound("until")
+        rows = await self._look(
+            statement, at=place.at, after=place.after, limit=limit + 1, **values, **until
+        )
+        now, found = _read(rows)
+        since = place.since
+        # A cursor of the future is of another server, whose dump was restored here.
+        if since is not None and not (
+            since.knows_all_to(rows[0][1]) and since.following <= now.following
+        ):
+            raise CursorExpiredError(cursor)
+        until_then = place.until or now
+        following = _Place(until_then)
+        if len(found) > limit:
+            last = found[limit - 1]
+            following = _Place(place.since, until_then, last[4], last[0])
+        return [_change(*row[:4]) for row in found[:limit]], following
+
+    def _place(self, cursor: str) -> _Place:
+        backend, _, text = cursor.partition("/") if isinstance(cursor, str) else ("", "", "")
+        place = _Place.parse(text) if backend == self.engine.dialect.name else None
+        if place is None:
+            raise InvalidCursorError(cursor)
+        return place
+
+    async def prune(self, older_than: dt.timedelta = rules.RETENTION) -> int:
+        """Forget removals and ended watches; see `ChangeFeed.prune`."""
+        self._pruned = time.monotonic()
+        now = utc_now()
+        before = now - older_than
+        # What is older than the longest lease is known to every watch that lives.
+        written_before = now - max(older_than, rules.MAX_LEASE)
+        async with self._work() as work:
+            removals = await work.fetch(watching.forget_removals, before=before)
+            written = await work.fetch(watching.forget_history, before=written_before)
+            stamps = [stamp for (stamp,) in (*removals, *written) if stamp is not None]
+            if stamps:
+                await work.fetch(watching.note_forgotten, stamp=max(stamps))
+            watches = [id for (id,) in await work.fetch(watching.forget_watches, before=before)]
+            if watches:
+                await work.fetch(watching.drop_all_members, ids=as_listed(watches))
+        return len(removals) + len(watches)
+
+    async def _prune_if_due(self) -> None:
+        if time.monotonic() - self._pruned > _PRUNE_SECONDS:
+            await self.prune()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in the feed, `since|until|at|after` as text.
+
+    A pass over the feed is what has changed since one cursor and up to another, in order of stamp
+    and id; `at` and `after` are those told last. At the end of a pass `until` becomes `since`.
+    """
+
+    since: Cursor | None = None
+    until: Cursor | None = None
+    at: int = -1
+    after: str = ""
+
+    def __str__(self) -> str:
+        cursors = ("" if cursor is None else str(cursor) for cursor in (self.since, self.until))
+        return "|".join((*cursors, str(self.at), self.after))
+
+    @classmethod
+    def parse(cls, text: str) -> _Place | None:
+        """Return the place of a text, None where it is none."""
+        parts = text.split("|", 3)
+        try:
+            since, until, at, after = parts
+            place = cls(_cursor(since), _cursor(until), int(at), after)
+        except ValueError:
+            return None
+        numbers = [place.at, *(n for c in (place.since, place.until) if c for n in c.numbers)]
+        return place if is_possible(after) and all(-1 <= n < 2**63 for n in numbers) else None
+
+
+def _cursor(text: str) -> Cursor | None:
+    return Cursor.parse(text) if text else None
+
+
+def _change(id: str, tags: str | None, live: str | None, his: int) -> Change:
+    entity = None if tags is None else _shown(id, tags, live)
+    return Change(Ref(id), entity or None, bool(his))
+
+
+def _there(rows: Iterable[Any]) -> dict[str, Entity]:
+    """Return by id the entities that rows of `id`, `tags`, `live` and more show."""
+    return {
+        id: entity
+        for id, tags, live, *_ in rows
+        if tags is not None and (entity := _shown(id, tags, live))
+    }
+
+
+def _shown(id: str, tags: str, live: str | None) -> Entity:
+    """Return an entity, an empty one where it is in the trash, or no entity at all.
+
+    Other people's rows may be anything: what one of them is must not hold up all others.
+    """
+    try:
+        entity = entity_of(id, tags, live)
+    except CodecError as exc:
+        _log.warning("left out: %s", exc)
+        return {}
+    return {} if "trash" in entity else entity
+
+
+def _read(rows: Sequence[Any]) -> tuple[Cursor, list[Any]]:
+    """Return the cursor beside rows, and the rows without it."""
+    cursor = Cursor.parse(rows[0][0])
+    return cursor, [tuple(row)[2:] for row in rows if row[2] is not None]

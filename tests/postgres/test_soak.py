@@ -1,0 +1,18 @@
+"""A short soak; `make soak` runs the long one, with crashes of a server of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.soak import end_connections, soak
+
+_SECONDS = 15.0
+
+
+def test_nothing_is_lost_while_processes_and_connections_end(any_url: str, tmp_path: Path) -> None:
+    """C4, C6, P9, P11: see docs/reliability.md."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    disturb = (lambda: None) if any_url.startswith("sqlite") else lambda: end_connections(any_url)
+
+    assert soak(any_url, folder, _SECONDS, disturb) == []

@@ -1,0 +1,66 @@
+"""Declared indexes on SQLite: which one answers, by the database's own plan."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from hsorm.storage.sqlite import SqliteAdapter
+from tests.indexed import DECLARED, RANGES, stamped_building
+
+
+@pytest.fixture
+async def indexed(tmp_path: Path) -> AsyncIterator[SqliteAdapter]:
+    """20,000 entities with an index of each kind."""
+    async with SqliteAdapter(tmp_path / "indexed.db", index_tags=DECLARED) as store:
+        await store.load_entities(stamped_building())
+        yield store
+
+
+async def test_a_declared_index_answers_comparisons(indexed: SqliteAdapter) -> None:
+    """Of each kind, numbers with and without a unit; equality of numbers too."""
+    for filter, tag, count in [*RANGES, ("n == 77", "n", 1)]:
+        plan = (await indexed.explain(filter)).plan
+        name = f"entities_{tag}_{DECLARED[tag]}_ix"
+
+        assert any(f"SEARCH entities USING INDEX {name}" in step for step in plan), (filter, plan)
+        assert await indexed.read_count(filter) == count
+
+
+async def test_branches_and_refs_use_them_too(indexed: SqliteAdapter) -> None:
+    """F50: where the index is for, not only at the top."""
+    either = (await indexed.explain('n > 18990 or dis > "Point 9998"')).plan
+    behind = (await indexed.explain("equipRef->n > 18990")).plan
+
+    assert {name for name in ("entities_n_number_ix", "entities_dis_string_ix")
+            for step in either if f"USING INDEX {name}" in step} == {
+        "entities_n_number_ix", "entities_dis_string_ix",
+    }  # fmt: skip
+    assert any("USING INDEX entities_n_number_ix" in step for step in behind)
+
+
+async def test_they_are_made_and_dropped_by_name(tmp_path: Path) -> None:
+    """Each once; `create="never"` makes none."""
+    path = tmp_path / "made.db"
+
+    def there() -> set[str]:
+        with sqlite3.connect(path) as connection:
+            found = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE '%_ix'")
+            return {name for (name,) in found}
+
+    async with SqliteAdapter(path):
+        pass
+    async with SqliteAdapter(path, create="never", index_tags={"area": "number"}):
+        assert there() == set()
+    async with SqliteAdapter(path, index_tags={"area": "number"}) as store:
+        assert there() == {"entities_area_number_ix"}
+        assert await store.create_indexes({"area": "number", "dis": "string"}) == [
+            "entities_dis_string_ix"
+        ]
+        assert await store.drop_indexes({"area": "number", "gone": "date"}) == [
+            "entities_area_number_ix"
+        ]
+        assert there() == {"entities_dis_string_ix"}

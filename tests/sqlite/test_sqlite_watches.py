@@ -1,0 +1,59 @@
+"""Watches tell what other people's SQL, in other processes, has written to the file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hsorm.kinds import Number, Ref
+from hsorm.storage.sqlite import SqliteAdapter
+
+_REPLACE = """INSERT OR REPLACE INTO entities (id, tags) VALUES ('a', '{"n": 1}')"""
+_UPDATE = """UPDATE entities SET tags = '{"n": 1}' WHERE id = 'a'"""
+_LIVE = """INSERT OR REPLACE INTO live (id, tags) VALUES ('a', '{"curVal": 1}')"""
+_DELETE = "DELETE FROM entities WHERE id = 'a'"
+
+
+@pytest.mark.parametrize("statement", [_REPLACE, _UPDATE, _LIVE, _DELETE])
+async def test_raw_sql_is_told_once(tmp_path: Path, statement: str) -> None:
+    """INSERT OR REPLACE, UPDATE, DELETE; each in exactly one poll."""
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a"), "n": Number(0)}, {"id": Ref("b")}])
+        watch = (await store.watch_sub(None, ["a", "b"])).watch_id
+
+        other = sqlite3.connect(tmp_path / "a.db")
+        other.execute(statement)
+        other.commit()
+        other.close()
+
+        rows = await store.watch_poll(watch)
+        assert [row["id"].val for row in rows] + [ref.val for ref in rows.removed] == ["a"]
+        again = await store.watch_poll(watch)
+        assert (list(again), again.removed) == ([], [])
+
+
+async def test_a_stream_hears_of_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with SqliteAdapter(path) as store:
+        await store.load_entities([{"id": Ref("a"), "n": Number(0)}])
+        watch = (await store.watch_sub(None, ["a"])).watch_id
+        stream = store.watch_stream(watch)
+        first = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.1)
+
+        program = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+            "c.execute(sys.argv[2]); c.commit()"
+        )
+        await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", program, str(path), _UPDATE], check=True
+        )
+
+        rows = await asyncio.wait_for(first, 5)
+        assert [row["n"] for row in rows] == [Number(1)]
+        await stream.aclose()  # type: ignore[attr-defined]

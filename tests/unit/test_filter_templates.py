@@ -1,0 +1,116 @@
+"""What is compiled for a shape of filter serves for each filter of that shape."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from hsorm.filter import parse
+from hsorm.filter.ast import And, Cmp, CmpOp, Node, Or, Path
+from hsorm.filter.shape import shape_of
+from hsorm.kinds import Number
+from hsorm.sql.statements import NO_SEARCH
+from hsorm.storage.timescale import TimescaleAdapter
+from hsorm.testing.filter_cases import CASES
+from tests.unit.filter_strategies import literals, nodes
+
+
+def _adapter() -> TimescaleAdapter:
+    """An adapter that compiles statements, and is never connected."""
+    return TimescaleAdapter(engine=create_async_engine("postgresql+asyncpg://nobody@nowhere/none"))
+
+
+_ADAPTER = _adapter()
+
+
+@pytest.fixture(scope="module")
+def adapter() -> TimescaleAdapter:
+    return _ADAPTER
+
+
+def _with_literals(node: Node, draw: st.DrawFn) -> Node:
+    """The same filter with other literals, mostly of the same kind."""
+    match node:
+        case And(terms):
+            return And(tuple(_with_literals(term, draw) for term in terms))
+        case Or(terms):
+            return Or(tuple(_with_literals(term, draw) for term in terms))
+        case Cmp(path, op, val):
+            alike = literals().filter(lambda other: type(other) is type(val))
+            return Cmp(path, op, draw(alike))
+        case _:
+            return node
+
+
+@st.composite
+def _pairs(draw: st.DrawFn) -> tuple[Node, Node]:
+    node = draw(nodes())
+    return node, _with_literals(node, draw)
+
+
+@given(pair=_pairs(), limit=st.sampled_from([None, 0, 7]))
+@settings(max_examples=150, deadline=None)
+def test_a_template_gives_the_statement_of_each_filter(
+    pair: tuple[Node, Node], limit: int | None
+) -> None:
+    adapter = _ADAPTER
+    for node in pair:
+        templated = adapter._select(node, limit, NO_SEARCH)
+
+        assert templated == adapter._compiled_read(node, limit, NO_SEARCH)
+        assert {type(arg) for arg in templated[1]} <= {str, int}
+
+
+def test_the_cases_by_rule_are_compiled_alike(adapter: TimescaleAdapter) -> None:
+    for _, text, _ in CASES:
+        templated = adapter._select(text, None, NO_SEARCH)
+
+        assert templated == adapter._compiled_read(text, None, NO_SEARCH), text
+
+
+def test_one_statement_is_compiled_for_many_literals(adapter: TimescaleAdapter) -> None:
+    before = len(adapter._templates)
+
+    found = {
+        adapter._select(f"ahu and r==@x{i} and n > {i}kW", None, NO_SEARCH)[0] for i in range(50)
+    }
+
+    assert len(found) == 1
+    assert len(adapter._templates) == before + 1
+
+
+def test_what_is_remembered_is_bounded(adapter: TimescaleAdapter) -> None:
+    for i in range(1_100):
+        adapter._selection(f"t{i} == {i}", None, NO_SEARCH)
+
+    assert len(adapter._templates) <= 1_024
+    assert adapter._selection.cache_info().currsize <= 1_024
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("n > 5", "n > 5kW"),
+        ("n == 5", 'n == "5"'),
+        ("b == true", "b == false"),
+        ("s < ^a", "s < ^a-b"),
+        ("n > 5", "n >= 5"),
+        ("n > 5", "m > 5"),
+        ("d == 2024-01-01", "d == 2024-01-01T00:00:00Z"),
+    ],
+)
+def test_what_a_statement_depends_on_is_part_of_the_shape(one: str, other: str) -> None:
+    first, second = shape_of(parse(one)), shape_of(parse(other))
+
+    assert first is not None
+    assert second is not None
+    assert first.key != second.key
+
+
+def test_a_term_that_stands_twice_has_no_template() -> None:
+    """Two places, but one object: in another filter of this shape they may differ."""
+    term = Cmp(Path(("n",)), CmpOp.EQ, Number(1))
+
+    assert shape_of(Or((term, term))) is None
