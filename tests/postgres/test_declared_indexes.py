@@ -19,6 +19,9 @@ from tests.conftest import Record
 from tests.indexed import DECLARED, RANGES, stamped_building
 from tests.postgres.conftest import FilledServers
 
+# On one worker, for each would make the indexes anew.
+pytestmark = pytest.mark.xdist_group("declared indexes")
+
 
 async def _fill(store: TimescaleAdapter) -> None:
     await store.load_entities(stamped_building())

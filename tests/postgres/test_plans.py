@@ -17,6 +17,9 @@ from tests.backends import SERVERS
 from tests.conftest import Record
 from tests.postgres.conftest import FilledServers
 
+# On one worker: to fill the tables takes longer than all that is asked of them.
+pytestmark = pytest.mark.xdist_group("plans")
+
 _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
 

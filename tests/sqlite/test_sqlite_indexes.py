@@ -11,11 +11,15 @@ import pytest
 from hsorm.storage.sqlite import SqliteAdapter
 from tests.indexed import DECLARED, RANGES, stamped_building
 
+# On one worker, for each would load the entities anew.
+pytestmark = pytest.mark.xdist_group("declared indexes on SQLite")
 
-@pytest.fixture
-async def indexed(tmp_path: Path) -> AsyncIterator[SqliteAdapter]:
-    """20,000 entities with an index of each kind."""
-    async with SqliteAdapter(tmp_path / "indexed.db", index_tags=DECLARED) as store:
+
+@pytest.fixture(scope="module")
+async def indexed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SqliteAdapter]:
+    """20,000 entities with an index of each kind; to be read only."""
+    path = tmp_path_factory.mktemp("indexed") / "indexed.db"
+    async with SqliteAdapter(path, index_tags=DECLARED) as store:
         await store.load_entities(stamped_building())
         yield store
 
