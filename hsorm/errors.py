@@ -338,8 +338,9 @@ class HisWriteError(HsormError, ValueError):
     """A history item that its point does not take; nothing of the call was written (rules H22–H24).
 
     Attributes:
-        id: The point.
-        index: 0-based position of the item in the call.
+        id: The point; empty where an item does not even say that.
+        index: 0-based position of the item in the call: among those of its point where they were
+            given by point, else in the whole source.
         reason: What is wrong and how to mend it.
     """
 
@@ -348,7 +349,8 @@ class HisWriteError(HsormError, ValueError):
         self.id, self.index, self.reason = id, index, reason
 
     def __str__(self) -> str:
-        return f"history of @{self.id}, item {self.index}: {self.reason}; nothing was written"
+        whose = f"history of @{self.id}" if self.id else "history"
+        return f"{whose}, item {self.index}: {self.reason}; nothing was written"
 
 
 class StorageError(HsormError):

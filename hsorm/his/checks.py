@@ -7,15 +7,15 @@ instant, and carries values as they will be read again.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import msgspec
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, HisConfigError, HisWriteError
-from hsorm.his.span import midnight
+from hsorm.his.span import Span, midnight
 from hsorm.kinds import (
     MARKER,
     Coord,
@@ -34,7 +34,15 @@ from hsorm.zones import zone_of
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-__all__ = ["HisPoint", "check_items", "reading_point", "writing_point"]
+__all__ = [
+    "Checked",
+    "HisPoint",
+    "check_items",
+    "check_pairs",
+    "reading_point",
+    "settled",
+    "writing_point",
+]
 
 _KINDS: Final = ("Number", "Bool", "Str", "Coord")
 _SECOND: Final = dt.timedelta(seconds=1)
@@ -158,9 +166,15 @@ class _ItemError(ValueError):
 _LAST: Final = dt.datetime(9999, 12, 30, tzinfo=dt.UTC)
 
 
+Checked: TypeAlias = list[tuple[dt.datetime, Kind]]
+"""Items as they are stored: instant in UTC and value, ascending by instant, one each."""
+
+_PAIR: Final = itemgetter("ts", "val")
+
+
 def check_items(
-    point: HisPoint, items: Iterable[Mapping[str, Any]]
-) -> list[tuple[dt.datetime, Kind]]:
+    point: HisPoint, items: Iterable[Mapping[str, Any]], *, clip: Span | None = None
+) -> Checked:
     """Return the items of one write as they are stored, or refuse them all (rules H22–H28).
 
     Args:
@@ -169,6 +183,7 @@ def check_items(
             point's kind, NA, or REMOVE to delete the item at that instant. Native `int` and `float`
             count as Numbers, and a Number without unit has the point's (OC 21). Hayson objects
             (`{"_kind": …}`) are decoded.
+        clip: Leave out those outside of this span, whatever their value is (H31).
 
     Returns:
         Instant in UTC and value, ascending by instant, one each: of several the last in time, then
@@ -177,30 +192,76 @@ def check_items(
     Raises:
         HisWriteError: An item is not accepted; `index` is its position in `items`.
     """
+    items = items if isinstance(items, Sequence) else list(items)
+    if clip is not None:
+        items, places = _clipped(point, items, clip)
+    try:
+        return check_pairs(point, map(_PAIR, items), items)
+    except HisWriteError as exc:
+        if clip is None:
+            raise
+        raise HisWriteError(point.id, places[exc.index], exc.reason) from None
+
+
+def check_pairs(
+    point: HisPoint, pairs: Iterable[tuple[Any, Any]], items: Sequence[object] = ()
+) -> Checked:
+    """Return the items of one write as they are stored; see `check_items`.
+
+    Args:
+        point: Where they go.
+        pairs: `ts` and `val` of each.
+        items: What the pairs were made of, to be shown where one could not.
+    """
     accept = _acceptor(point)
     first = midnight(dt.date(1950, 1, 1), point.zone)
     utc, exact = dt.UTC, dt.datetime
-    out: list[tuple[dt.datetime, Kind]] = []
+    out: Checked = []
     append = out.append
     before, ascending = first - _SECOND, True
-    for index, item in enumerate(items):
-        try:
-            ts, val = item["ts"], item["val"]
-            # This loop is most of the cost of a bulk write: UTC, the commonest zone, needs no call.
+    # This loop is most of the cost of a bulk write: each item that went well is in `out`, so its
+    # length is the index of the next, and UTC, the commonest zone, needs no call.
+    try:
+        for ts, val in pairs:
             if type(ts) is not exact or ts.tzinfo is not utc:
                 ts = _instant(ts)
             if not first <= ts < _LAST:
                 _out_of_years(ts)
             append((ts, accept(val)))
+            if ts <= before:
+                ascending = False
+            before = ts
+    except _ItemError as exc:
+        raise HisWriteError(point.id, len(out), str(exc)) from None
+    except (KeyError, TypeError):
+        if items:
+            _no_item(point, len(out), items[len(out)])
+        raise  # it is one: the error is ours
+    return out if ascending and point.precision is None else settled(out, point.precision)
+
+
+def _clipped(
+    point: HisPoint, items: Sequence[Mapping[str, Any]], clip: Span
+) -> tuple[list[Mapping[str, Any]], list[int]]:
+    """Return the items in a span, by their floored `ts`, and their positions."""
+    precision = point.precision or dt.timedelta(microseconds=1)
+    step = precision // dt.timedelta(microseconds=1)
+    first = midnight(dt.date(1950, 1, 1), point.zone)
+    kept, places = [], []
+    for place, item in enumerate(items):
+        try:
+            ts = _instant(item["ts"])
+            if not first <= ts < _LAST:
+                _out_of_years(ts)
         except _ItemError as exc:
-            raise HisWriteError(point.id, index, str(exc)) from None
+            raise HisWriteError(point.id, place, str(exc)) from None
         except (KeyError, TypeError):
-            _no_item(point, index, item)
-            raise  # it is one: the error is ours
-        if ts <= before:
-            ascending = False
-        before = ts
-    return out if ascending and point.precision is None else _settle(out, point.precision)
+            _no_item(point, place, item)
+            raise
+        if clip.start <= _floor(ts, step) < clip.end:
+            kept.append(item)
+            places.append(place)
+    return kept, places
 
 
 def _no_item(point: HisPoint, index: int, item: object) -> None:
@@ -209,9 +270,7 @@ def _no_item(point: HisPoint, index: int, item: object) -> None:
         raise HisWriteError(point.id, index, f"{_short(item)} is no item: {{'ts': …, 'val': …}}")
 
 
-def _settle(
-    items: list[tuple[dt.datetime, Kind]], precision: dt.timedelta | None
-) -> list[tuple[dt.datetime, Kind]]:
+def settled(items: Checked, precision: dt.timedelta | None = None) -> Checked:
     """Sort by raw instant, then floor, then keep the last of each (rule H26)."""
     items.sort(key=itemgetter(0))
     if precision is not None:

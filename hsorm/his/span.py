@@ -10,7 +10,7 @@ import datetime as dt
 import re
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -21,7 +21,7 @@ from hsorm.zones import zone_of
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-__all__ = ["Span", "midnight", "parse_range"]
+__all__ = ["ALWAYS", "Range", "Span", "midnight", "parse_range", "span_of"]
 
 _DAY: Final = dt.timedelta(days=1)
 
@@ -31,6 +31,35 @@ class Span(msgspec.Struct, frozen=True):
 
     start: dt.datetime
     end: dt.datetime
+
+
+Range: TypeAlias = str | Span
+"""What to read of a history: a range text, or the span itself."""
+
+ALWAYS: Final = Span(dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 30, tzinfo=dt.UTC))
+"""All of a history: no item lies outside (H24)."""
+
+
+def span_of(range: Range, zone: ZoneInfo, now: dt.datetime) -> Span:
+    """Return the span that a range means for a point: of a text as `parse_range` reads it.
+
+    Args:
+        range: A text, or a span of aware datetimes in any zone.
+        zone: The point's time zone.
+        now: The current instant, aware.
+
+    Raises:
+        RangeSyntaxError: The text is no range.
+        ValueError: A span begins or ends with a naive datetime, or ends before it begins.
+    """
+    if not isinstance(range, Span):
+        return parse_range(range, zone, now)
+    if range.start.tzinfo is None or range.end.tzinfo is None:
+        raise ValueError(f"{range} has no time zone: give aware datetimes")
+    span = Span(range.start.astimezone(dt.UTC), range.end.astimezone(dt.UTC))
+    if span.end < span.start:
+        raise ValueError(f"{range} ends before it begins")
+    return span
 
 
 def midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:

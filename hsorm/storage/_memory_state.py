@@ -26,10 +26,27 @@ class Series:
         self.stamps: list[dt.datetime] = []
         self.values: list[Kind] = []
 
-    def within(self, span: Span) -> Iterable[tuple[dt.datetime, Kind]]:
-        """Return the items of a span, oldest first."""
-        first, last = (bisect_left(self.stamps, ts) for ts in (span.start, span.end))
+    def within(self, span: Span, limit: int | None = None) -> Iterable[tuple[dt.datetime, Kind]]:
+        """Return the items of a span, oldest first, so many at the most."""
+        first, last = self._places(span)
+        if limit is not None:
+            last = min(last, first + limit)
         return zip(self.stamps[first:last], self.values[first:last], strict=True)
+
+    def before(self, ts: dt.datetime) -> Iterable[tuple[dt.datetime, Kind]]:
+        """Return the last item before an instant, or none."""
+        last = bisect_left(self.stamps, ts)
+        first = max(last - 1, 0)
+        return zip(self.stamps[first:last], self.values[first:last], strict=True)
+
+    def clear(self, span: Span) -> int:
+        """Delete the items of a span, and return how many there were."""
+        first, last = self._places(span)
+        del self.stamps[first:last], self.values[first:last]
+        return max(last - first, 0)
+
+    def _places(self, span: Span) -> tuple[int, int]:
+        return bisect_left(self.stamps, span.start), bisect_left(self.stamps, span.end)
 
     def write(self, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
         """Merge items in ascending order of ts, each ts once; REMOVE deletes (H27)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -10,19 +10,15 @@ from sqlalchemy import ClauseElement, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.filter.ast import Node
-from hsorm.his.checks import check_items, reading_point, writing_point
-from hsorm.his.rows import from_row
-from hsorm.his.span import parse_range
 from hsorm.kinds import Entity, as_ref
 from hsorm.ops.display import dis_key
 from hsorm.ops.search import search_words
 from hsorm.sql import statements
 from hsorm.sql.statements import NO_SEARCH, Search
-from hsorm.storage._dberrors import database_errors
-from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_core import Rows, entity_of, is_possible
+from hsorm.storage._sql_history import SqlHistory
 from hsorm.storage._sql_watches import SqlWatches
-from hsorm.storage.protocol import Explanation, HisItem, Id, Sort
+from hsorm.storage.protocol import Explanation, Id, Sort
 
 __all__ = ["SqlAdapter"]
 
@@ -31,7 +27,7 @@ _ID = itemgetter(0)
 _MOST = 2**63 - 1  # the greatest LIMIT that a database takes
 
 
-class SqlAdapter(SqlWatches):
+class SqlAdapter(SqlHistory, SqlWatches):
     """An adapter over an `AsyncEngine`; a subclass says how rows are fetched and written in bulk.
 
     Args:
@@ -145,28 +141,3 @@ class SqlAdapter(SqlWatches):
         )
         names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
         return compiled.string, tuple(names or ()), compiled.params
-
-    # ---- history --------------------------------------------------------------------------------
-
-    async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
-        """Read the history of one point; see `HistoryReader.his_read`."""
-        point = reading_point(await self.read_by_id(id))
-        span = parse_range(range_str, point.zone, utc_now())
-        rows = await self._fetch(
-            statements.select_history(self.tables, point.id, span.start, span.end)
-        )
-        zone, unit = point.zone, point.unit
-        return [
-            {"ts": ts.astimezone(zone), "val": from_row(val, obj, unit)} for ts, val, obj in rows
-        ]
-
-    async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
-        """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        entity = await self.read_by_id(id)
-        items = list(items)
-        if not items:  # nothing to write, nothing to check (H21)
-            return
-        point = writing_point(entity)
-        checked = check_items(point, items)
-        with database_errors(self.url):
-            await self._write_items(point.id, checked)

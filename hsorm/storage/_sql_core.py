@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, SchemaOutdatedError, StorageError
-from hsorm.kinds import Entity, Kind, Ref
+from hsorm.kinds import Entity, Ref
 from hsorm.ops.entities import as_read, next_mod
 from hsorm.ops.live import LIVE_TAGS, split
 from hsorm.sql import migrate, statements
@@ -209,10 +209,6 @@ class SqlCore(BaseAdapter, ABC):
 
         The rows are made while they are taken; an InvalidTagError of one ends the transaction.
         """
-
-    @abstractmethod
-    async def _write_items(self, id: str, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
-        """Merge checked items into the history of a point, in one transaction."""
 
     @abstractmethod
     async def _make_indexes(self, indexes: Sequence[Index]) -> list[str]:

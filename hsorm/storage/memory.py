@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from hsorm.errors import (
     CursorExpiredError,
@@ -19,8 +20,9 @@ from hsorm.errors import (
 )
 from hsorm.filter import parse
 from hsorm.filter.ast import Node
-from hsorm.his.checks import check_items, reading_point, writing_point
-from hsorm.his.span import parse_range
+from hsorm.his.batches import PointItems, all_items, joined
+from hsorm.his.checks import HisPoint
+from hsorm.his.span import Span
 from hsorm.kinds import Entity, Kind, Number, Ref, as_ref
 from hsorm.ops import priority_array
 from hsorm.ops.commits import Committed, Diff, apply, check_diffs, commit_mod, committed
@@ -38,6 +40,7 @@ from hsorm.ops.entities import (
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.ops.search import compile_search, search_words
 from hsorm.ops.watch import RETENTION, Change, Changes, WatchRows
+from hsorm.storage._history import History
 from hsorm.storage._index import EntityIndex
 from hsorm.storage._memory_state import MemoryState, Series
 from hsorm.storage._memory_watches import MemoryWatches
@@ -59,7 +62,7 @@ class Loaded(int):
         return int(self)
 
 
-class InMemoryAdapter(BaseAdapter):
+class InMemoryAdapter(BaseAdapter, History):
     """A storage in memory, with inverted indexes over tags and refs; nothing outlives the process.
 
     Args:
@@ -324,28 +327,51 @@ class InMemoryAdapter(BaseAdapter):
 
     # ---- history --------------------------------------------------------------------------------
 
-    async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
-        """Read the history of one point; see `HistoryReader.his_read`."""
-        point = reading_point(self._state.get(as_ref(id).val))
-        span = parse_range(range_str, point.zone, utc_now())
-        series = self._state.history.get(point.id)
-        if series is None:
-            return []
-        return [
-            {"ts": ts.astimezone(point.zone), "val": _with_unit(val, point.unit)}
-            for ts, val in series.within(span)
-        ]
+    async def _his_items(
+        self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
+    ) -> list[list[HisItem]]:
+        return [_items(self._series(point.id).within(span, limit), point, zone) for point in points]
 
-    async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
-        """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        entity = self._state.get(as_ref(id).val)
-        items = list(items)
-        if not items:  # nothing to write, nothing to check (H21)
-            return
-        point = writing_point(entity)
-        checked = check_items(point, items)
-        self._state.history.setdefault(point.id, Series()).write(checked)
-        self._state.log.note_history(point.id)
+    async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
+        return _items(self._series(point.id).before(ts), point, point.zone)
+
+    async def _his_extent(self, id: str) -> tuple[int, dt.datetime | None, dt.datetime | None]:
+        stamps = self._series(id).stamps
+        return (len(stamps), stamps[0], stamps[-1]) if stamps else (0, None, None)
+
+    def _series(self, id: str) -> Series:
+        return self._state.history.get(id) or Series()
+
+    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
+        for id, _ in points:
+            self._state.get(id)  # a source may have taken its time, and the point be gone
+        for id, items in points:
+            series = self._state.history.setdefault(id, Series())
+            if clear is not None:
+                series.clear(clear)
+            if items:
+                series.write(items)
+            self._state.log.note_history(id)
+
+    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        # They are all going to be kept here anyway.
+        taken = [part async for part in parts]
+        points = joined(taken)
+        await self._his_store(points)
+        return all_items(points)
+
+    async def _his_remove(self, id: str, span: Span) -> int:
+        count = self._series(id).clear(span)
+        if count:
+            self._state.log.note_history(id)
+        return count
+
+
+def _items(
+    items: Iterable[tuple[dt.datetime, Kind]], point: HisPoint, zone: ZoneInfo
+) -> list[HisItem]:
+    unit = point.unit
+    return [{"ts": ts.astimezone(zone), "val": _with_unit(val, unit)} for ts, val in items]
 
 
 def _matching(index: EntityIndex, filter: str | Node, search: str | None) -> Set[str]:

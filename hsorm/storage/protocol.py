@@ -11,19 +11,37 @@ every call may raise `StorageUnavailableError`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    runtime_checkable,
+)
 
 from hsorm.filter.ast import Node
+from hsorm.his.span import Range, Span
 from hsorm.kinds import Entity, Number, Ref
 from hsorm.ops.commits import Committed, Diff
 from hsorm.ops.nav import NavNode
 from hsorm.ops.refs import DanglingRef
 from hsorm.ops.watch import RETENTION, Change, Changes, WatchRows
 
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas
+    import pyarrow
+
 __all__ = [
+    "AnyId",
+    "ArrowStream",
     "Change",
     "ChangeFeed",
     "Changes",
@@ -37,7 +55,9 @@ __all__ = [
     "EntityWriter",
     "Explainer",
     "Explanation",
+    "HisArrays",
     "HisItem",
+    "HisSource",
     "HistoryReader",
     "HistoryWriter",
     "Id",
@@ -45,7 +65,9 @@ __all__ = [
     "NavNode",
     "Navigator",
     "PointWriter",
+    "Range",
     "Sort",
+    "Span",
     "StorageAdapter",
     "WatchRows",
     "Watcher",
@@ -53,6 +75,9 @@ __all__ = [
 
 Id: TypeAlias = Ref | str
 """The id of an entity: `Ref("p:demo:r:1")`, `"p:demo:r:1"` or `"@p:demo:r:1"`."""
+
+AnyId = TypeVar("AnyId", bound=Ref | str)
+"""An id in the form in which the caller has it."""
 
 Create: TypeAlias = Literal["auto", "never"]
 """What `connect()` does about tables that are missing or behind: bring them up, or raise."""
@@ -70,6 +95,33 @@ class HisItem(TypedDict):
 
     ts: dt.datetime
     val: Any
+
+
+class HisArrays(NamedTuple):
+    """The history of one point as two arrays of one length: `ts` in UTC and `val`."""
+
+    ts: np.ndarray[Any, np.dtype[np.datetime64]]
+    val: np.ndarray[Any, np.dtype[np.float64]]
+
+
+class ArrowStream(Protocol):
+    """What exports an Arrow stream: tables and readers of pyarrow, frames of polars and pandas."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the stream as a capsule; see the Arrow PyCapsule interface."""
+        ...
+
+
+HisRecord: TypeAlias = tuple[Id, dt.datetime, Any] | Mapping[str, Any]
+"""One item of any point: `(id, ts, val)`, or `{"id", "ts", "val"}`."""
+
+HisSource: TypeAlias = (
+    Mapping[Any, Iterable[Mapping[str, Any]]]
+    | Iterable[HisRecord]
+    | AsyncIterable[HisRecord]
+    | ArrowStream
+)
+"""What `his_write_batch` takes."""
 
 
 @runtime_checkable
@@ -239,16 +291,24 @@ class EntityWriter(Protocol):
 
 @runtime_checkable
 class HistoryReader(Protocol):
-    """Reading history."""
+    """Reading history.
 
-    async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
+    A range is `today`, `yesterday`, `2024-03-10`, `2024-03-01,2024-03-31` (the last day included),
+    a dateTime or two of them (the end excluded), a word such as `thisWeek` (rules §5.1 and §5.4),
+    or a `Span`. Days are days in the point's `tz`. `hsorm.his.ALWAYS` is all that there is.
+    """
+
+    async def his_read(
+        self, id: Id, range_str: Range, *, limit: int | None = None, around: bool = False
+    ) -> list[HisItem]:
         """Read the history of one point, oldest first.
 
         Args:
             id: The point.
-            range_str: `today`, `yesterday`, `2024-03-10`, `2024-03-01,2024-03-31` (the last day
-                included), a dateTime or two of them (the end excluded), or a word such as
-                `thisWeek` (rules §5.1 and §5.4). Days are days in the point's `tz`.
+            range_str: The range.
+            limit: How many items at the most, the oldest ones (OC 16).
+            around: Return besides the items of the range the one before it and up to two at its end
+                or after it, to interpolate between (H13, OC 15); not together with a limit.
 
         Returns:
             `{"ts", "val"}` items with distinct, ascending `ts` in the point's `tz`; numbers in the
@@ -258,6 +318,123 @@ class HistoryReader(Protocol):
             RangeSyntaxError: `range_str` is none of these forms; the error shows where.
             UnknownEntityError: No entity has this id, or it is in the trash.
             HisConfigError: The entity is no point with history, or its `tz` is missing or unknown.
+            ValueError: There are both a limit and `around`.
+        """
+        ...
+
+    async def his_read_batch(
+        self,
+        ids: Iterable[AnyId],
+        range_str: Range,
+        *,
+        tz: str | None = None,
+        limit: int | None = None,
+    ) -> dict[AnyId, list[HisItem]]:
+        """Read the history of several points, as of one moment where the backend can (rule H11).
+
+        `hsorm.his.his_grid` makes the grid of a batch read of it: `ts`, `v0`, `v1` and so on.
+
+        Args:
+            ids: The points; none of them is an empty answer.
+            range_str: The range.
+            tz: The zone of the range and of all timestamps, by its Haystack name; None where all
+                points are in the same.
+            limit: How many items of each point at the most, the oldest ones.
+
+        Returns:
+            The items of each point as `his_read` returns them, by its id as it was given, in order.
+
+        Raises:
+            RangeSyntaxError: `range_str` is no range.
+            UnknownEntityError: No entity has one of the ids (H12).
+            HisConfigError: One of the entities is no point with history; or they are in different
+                zones and there is no `tz` (OC 14).
+            LookupError: There is no such zone as `tz`.
+        """
+        ...
+
+    def his_read_iter(self, id: Id, range_str: Range) -> AsyncIterator[HisItem]:
+        """Read the history of one point as it is asked for, oldest first, in bounded memory.
+
+        No connection is held between the items. What is written meanwhile is among them where they
+        have not come to it yet.
+
+        Raises:
+            RangeSyntaxError: `range_str` is no range; when the first item is asked for.
+            UnknownEntityError: No entity has this id.
+            HisConfigError: The entity is no point with history.
+        """
+        ...
+
+    async def his_summary(self, id: Id) -> Entity:
+        """Tell how much history a point has (rule H17).
+
+        Returns:
+            `hisSize` (Number), `hisStart` and `hisEnd`, the dateTimes of the first and last item in
+            the point's `tz`; `{}` where there is none.
+
+        Raises:
+            UnknownEntityError: No entity has this id.
+            HisConfigError: The entity is no point with history.
+        """
+        ...
+
+    async def his_arrow(
+        self, ids: Id | Iterable[Id], range_str: Range, *, wide: bool = False, tz: str | None = None
+    ) -> pyarrow.Table:
+        """Read history into an Arrow table (needs the extra `arrow`).
+
+        The metadata of the schema has, under `hsorm`, JSON with `id`, `kind`, `unit` and `tz` of
+        each point; in a wide table that of a column is in the column's field, too.
+
+        Args:
+            ids: One point or several.
+            range_str: The range.
+            wide: Return a column a point instead of a row an item.
+            tz: As for `his_read_batch`.
+
+        Returns:
+            Long: `id` (a dictionary of texts), `ts` (µs, in the zone), `val` (double) and `obj`
+            (text), by point in the order asked for, oldest first. A Number is `val` alone, in its
+            point's unit; a Bool is `val` 1 or 0 and `obj` `true` or `false`; any other value is
+            `obj` alone, in Hayson.
+            Wide: `ts`, each instant once, ascending, and for each point a column named by its id:
+            double, bool or string by the point's `kind` (a Coord is Hayson text). Null where the
+            point has no item, or one of another kind (NA).
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+            RangeSyntaxError: `range_str` is no range.
+            UnknownEntityError: No entity has one of the ids.
+            HisConfigError: As for `his_read_batch`.
+        """
+        ...
+
+    async def his_pandas(
+        self, ids: Id | Iterable[Id], range_str: Range, *, wide: bool = True, tz: str | None = None
+    ) -> pandas.DataFrame:
+        """Read history into a pandas DataFrame (needs the extras `arrow` and `pandas`).
+
+        Returns:
+            Wide: an index `ts` in the zone and a column a point. Long: the columns of `his_arrow`.
+            `attrs["hsorm"]` has `id`, `kind`, `unit` and `tz` of each point.
+
+        Raises:
+            MissingExtraError: pandas or pyarrow is not installed.
+            HsormError: As for `his_arrow`.
+        """
+        ...
+
+    async def his_numpy(self, id: Id, range_str: Range) -> HisArrays:
+        """Read the numbers of one point into NumPy arrays (needs the extra `arrow`).
+
+        Returns:
+            `ts` (datetime64[us], UTC) and `val` (float64), as many as there are items: a Bool is 1
+            or 0, what is neither Number nor Bool is NaN.
+
+        Raises:
+            MissingExtraError: NumPy is not installed.
+            HsormError: As for `his_read`.
         """
         ...
 
@@ -266,20 +443,69 @@ class HistoryReader(Protocol):
 class HistoryWriter(Protocol):
     """Writing history. A call that fails has written nothing."""
 
-    async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
+    async def his_write(
+        self,
+        id: Id,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        clip: Span | None = None,
+        clear: Range | None = None,
+    ) -> None:
         """Write items into the history of one point.
 
         Args:
             id: The point, with `point`, `his`, `kind` and `tz`.
             items: `{"ts": aware datetime, "val": value}` in any order; of two with one `ts` the
-            last
-                counts (OC 17). An item replaces what is stored at its `ts`; REMOVE deletes it, NA
-                is stored as a value (H27). Numbers are in the point's unit or have none (H23).
+                last counts (OC 17). An item replaces what is stored at its `ts`; REMOVE deletes it,
+                NA is stored as a value (H27). Numbers are in the point's unit or have none (H23).
+            clip: Leave out items outside of this span without a word (H31).
+            clear: Delete the items of this range first, also where there is nothing to write
+                (H31, OC 19).
 
         Raises:
             UnknownEntityError: No entity has this id, or it is in the trash.
             HisConfigError: The entity is no point with history (H21).
             HisWriteError: An item does not fit its point (H22–H24); the error says which and why.
+            RangeSyntaxError: `clear` is no range.
+        """
+        ...
+
+    async def his_write_batch(self, source: HisSource) -> int:
+        """Write items of any number of points, all or nothing.
+
+        Args:
+            source: Items as in `his_write`, by the id of their point; or an iterable, also an
+                asynchronous one, of `(id, ts, val)` or of `{"id", "ts", "val"}`; or an Arrow table,
+                reader or anything else that exports an Arrow stream, with columns `id`, `ts` and
+                `val`, and optionally `obj`, as `his_arrow` returns them long. An iterable or a
+                stream is written while it is read, in bounded memory.
+
+        Returns:
+            How many items were written or removed, each instant of a point once (H30). From a long
+            stream, an item counts each time that it comes again more than 100,000 items later.
+
+        Raises:
+            UnknownEntityError: No entity has one of the ids.
+            HisConfigError: One of the entities is no point with history.
+            HisWriteError: An item does not fit its point; `index` counts the items of its point in
+                a mapping, those of the whole source otherwise.
+        """
+        ...
+
+    async def his_clear(self, id: Id, range_str: Range | None = None) -> int:
+        """Delete items of one point.
+
+        Args:
+            id: The point.
+            range_str: Which of them; None is all.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            RangeSyntaxError: `range_str` is no range.
+            UnknownEntityError: No entity has this id, or it is in the trash.
+            HisConfigError: The entity is no point with history.
         """
         ...
 

@@ -28,15 +28,18 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-from hsorm.errors import StorageUrlError, UnknownEntityError
+from hsorm.errors import StorageUrlError
+from hsorm.his.batches import PointItems, all_items
 from hsorm.his.rows import to_row
+from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Kind
-from hsorm.sql import changing, statements, watching
+from hsorm.sql import history, statements, watching
 from hsorm.sql.indexes import Indexed, indexed_tags
 from hsorm.sql.tag_index import TagIndex
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed
+from hsorm.storage._sql_history import hold_points, ids_of, note_points
 from hsorm.storage._sql_watches import Wake
 from hsorm.storage.protocol import Create
 
@@ -190,20 +193,56 @@ class SqliteAdapter(SqlAdapter):
                     await self._replace_live(work, batch)
                 await connection.execute(index.resume())
 
-    async def _write_items(self, id: str, items: Sequence[tuple[dt.datetime, Kind]]) -> None:
-        removed = [{"item_point": id, "item_ts": ts} for ts, val in items if val is REMOVE]
-        written = [_history_row(id, ts, val) for ts, val in items if val is not REMOVE]
-        async with self._begin() as connection:
-            found = await connection.execute(statements.select_entity_to_stay(self.tables, id))
-            if found.first() is None:  # deleted since it was looked up
-                raise UnknownEntityError(id)
-            if removed:
-                await connection.execute(statements.delete_history_at(self.tables), removed)
-            if written:
-                upsert = statements.upsert(self.tables.history, "sqlite")
-                await connection.execute(upsert, written)
-            work = _ConnectionWork(connection, self._built)
-            await work.fetch(changing.note_history, points=as_listed([id]))
+    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
+        async with self._work_here() as work:
+            await hold_points(work, ids_of(points))
+            if clear is not None:
+                for id, _ in points:
+                    await work.fetch(history.delete_items, id=id, start=clear.start, end=clear.end)
+            await self._merge_items(work, points)
+            await note_points(work, ids_of(points))
+
+    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        count = 0
+        async with self._work_here() as work:
+            held: set[str] = set()
+            async for points in parts:
+                await hold_points(work, [id for id in ids_of(points) if id not in held])
+                held.update(ids_of(points))
+                await self._merge_items(work, points)
+                count += all_items(points)
+            await note_points(work, sorted(held))
+        return count
+
+    async def _merge_items(self, work: _ConnectionWork, points: Sequence[PointItems]) -> None:
+        removed, written = [], []
+        for id, items in points:
+            for ts, val in items:
+                if val is REMOVE:
+                    removed.append({"item_point": id, "item_ts": ts})
+                else:
+                    written.append(_history_row(id, ts, val))
+        if removed:
+            await work.connection.execute(statements.delete_history_at(self.tables), removed)
+        if written:
+            upsert = statements.upsert(self.tables.history, "sqlite")
+            await work.connection.execute(upsert, written)
+
+    async def _his_remove(self, id: str, span: Span) -> int:
+        async with self._work_here() as work:
+            statement = self._built(history.delete_items)
+            values = {"id": id, "start": span.start, "end": span.end}
+            count: int = (await work.connection.execute(statement, values)).rowcount
+            if count:
+                await note_points(work, [id])
+        return count
+
+    @asynccontextmanager
+    async def _work_here(self) -> AsyncIterator[_ConnectionWork]:
+        await self._ready()
+        with database_errors(self.url):
+            async with self._begin() as connection:
+                yield _ConnectionWork(connection, self._built)
 
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
@@ -216,12 +255,12 @@ class _ConnectionWork:
     def __init__(
         self, connection: AsyncConnection, built: Callable[[Statement], Executable]
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._built = built
 
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement and return its rows; none of one that returns none."""
-        found = await self._connection.execute(self._built(statement), values)
+        found = await self.connection.execute(self._built(statement), values)
         return found.all() if found.returns_rows else ()
 
 

@@ -45,6 +45,22 @@ class TestHabits(conformance.HabitTests):
     """The published interface."""
 
 
+class TestHistoryArrays(conformance.HistoryArrayTests):
+    """`his_arrow`, `his_pandas`, `his_numpy`, and writing Arrow streams."""
+
+
+class TestHistoryBatchReads(conformance.HistoryBatchReadTests):
+    """`his_read_batch`, `his_read_iter`."""
+
+
+class TestHistoryBatchWrites(conformance.HistoryBatchWriteTests):
+    """`his_write_batch`."""
+
+
+class TestHistoryClear(conformance.HistoryClearTests):
+    """`his_clear`."""
+
+
 class TestHistoryRanges(conformance.HistoryRangeTests):
     """`his_read`."""
 

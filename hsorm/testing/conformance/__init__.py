@@ -10,8 +10,9 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{topic}"
         for topic in (
-            "aliasing", "bad_input", "commits", "feed", "filters", "habits", "history", "kinds",
-            "live", "nav", "points", "reads", "search", "shared", "watches", "writes",
+            "aliasing", "bad_input", "commits", "feed", "filters", "habits", "history",
+            "history_arrays", "history_batches", "kinds", "live", "nav", "points", "reads",
+            "search", "shared", "watches", "writes",
         )
     )
 )  # fmt: skip
@@ -28,6 +29,12 @@ from hsorm.testing.conformance.feed import FeedTests  # noqa: E402
 from hsorm.testing.conformance.filters import FilterTests  # noqa: E402
 from hsorm.testing.conformance.habits import HabitTests  # noqa: E402
 from hsorm.testing.conformance.history import HistoryRangeTests, HistoryWriteTests  # noqa: E402
+from hsorm.testing.conformance.history_arrays import HistoryArrayTests  # noqa: E402
+from hsorm.testing.conformance.history_batches import (  # noqa: E402
+    HistoryBatchReadTests,
+    HistoryBatchWriteTests,
+    HistoryClearTests,
+)
 from hsorm.testing.conformance.kinds import KindTests  # noqa: E402
 from hsorm.testing.conformance.live import LiveTagTests  # noqa: E402
 from hsorm.testing.conformance.nav import NavTests, NavTreeTests  # noqa: E402
@@ -65,6 +72,10 @@ __all__ = [
     "FeedTests",
     "FilterTests",
     "HabitTests",
+    "HistoryArrayTests",
+    "HistoryBatchReadTests",
+    "HistoryBatchWriteTests",
+    "HistoryClearTests",
     "HistoryRangeTests",
     "HistoryWriteTests",
     "KindTests",

@@ -1,0 +1,306 @@
+"""History as every adapter does it: what is asked and checked here, rows are the backend's."""
+
+from __future__ import annotations
+
+import datetime as dt
+from abc import ABC, abstractmethod
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final, cast
+from zoneinfo import ZoneInfo
+
+from hsorm.errors import UnknownEntityError
+from hsorm.his.arrays import Columns, as_arrays, as_frame, as_table, columns_of, records_of_arrow
+from hsorm.his.batches import PointItems, all_items, group_records, one_zone
+from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
+from hsorm.his.span import ALWAYS, Range, Span, span_of
+from hsorm.kinds import Entity, Number, Ref, as_ref
+from hsorm.storage._shared import utc_now
+from hsorm.storage.protocol import AnyId, HisArrays, HisItem, HisSource, Id
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+__all__ = ["History"]
+
+_PAGE: Final = 10_000
+"""Items that a reader of any length of history holds at a time."""
+
+_PART: Final = 100_000
+"""Items that a writer of any number of items holds at a time."""
+
+_TICK: Final = dt.timedelta(microseconds=1)
+
+
+class History(ABC):
+    """`HistoryReader` and `HistoryWriter`, over what a backend does with its rows."""
+
+    # ---- what the backends do -------------------------------------------------------------------
+
+    @abstractmethod
+    async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
+        """Read entities by id; see `EntityReader.read_by_ids`."""
+
+    @abstractmethod
+    async def _his_items(
+        self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
+    ) -> list[list[HisItem]]:
+        """Return the items of each point in a span, with `ts` in `zone`, oldest first.
+
+        With a limit (not negative), so many of each point.
+        """
+
+    @abstractmethod
+    async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
+        """Return the last item of a point before an instant, or none."""
+
+    @abstractmethod
+    async def _his_extent(self, id: str) -> tuple[int, dt.datetime | None, dt.datetime | None]:
+        """Return how many items a point has, and the instants of its first and last."""
+
+    @abstractmethod
+    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
+        """Merge checked items into the history of points (by id, each once), all or nothing.
+
+        Args:
+            points: The items; REMOVE deletes the one at its instant.
+            clear: Delete the items of these points in this span first.
+
+        Raises:
+            UnknownEntityError: One of the points was deleted meanwhile.
+        """
+
+    @abstractmethod
+    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        """Merge checked items that come in parts, in this order, all or nothing.
+
+        Returns:
+            How many they were.
+        """
+
+    @abstractmethod
+    async def _his_remove(self, id: str, span: Span) -> int:
+        """Delete the items of a point in a span, and return how many there were."""
+
+    async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
+        """Return the rows of each point in a span as columns, oldest first."""
+        found = await self._his_items(points, span, ZoneInfo("UTC"), None)
+        return [columns_of((item["ts"], item["val"]) for item in items) for items in found]
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    async def his_read(
+        self, id: Id, range_str: Range, *, limit: int | None = None, around: bool = False
+    ) -> list[HisItem]:
+        """Read the history of one point; see `HistoryReader.his_read`."""
+        if around and limit is not None:
+            raise ValueError("a limit and around: give one of them")
+        (point,) = await self._reading_points([id])
+        span = span_of(range_str, point.zone, utc_now())
+        most = None if limit is None else max(limit, 0)
+        (items,) = await self._his_items([point], span, point.zone, most)
+        if not around:
+            return items
+        rest = Span(span.end, ALWAYS.end)
+        (after,) = await self._his_items([point], rest, point.zone, 2)
+        return [*await self._his_before(point, span.start), *items, *after]
+
+    async def his_read_batch(
+        self,
+        ids: Iterable[AnyId],
+        range_str: Range,
+        *,
+        tz: str | None = None,
+        limit: int | None = None,
+    ) -> dict[AnyId, list[HisItem]]:
+        """Read the history of several points; see `HistoryReader.his_read_batch`."""
+        wanted = list(dict.fromkeys(ids))
+        points = await self._reading_points(wanted)
+        if not points:
+            return {}
+        zone = one_zone(points, tz)
+        span = span_of(range_str, zone, utc_now())
+        most = None if limit is None else max(limit, 0)
+        found = await self._his_items(points, span, zone, most)
+        return dict(zip(wanted, found, strict=True))
+
+    async def his_read_iter(self, id: Id, range_str: Range) -> AsyncIterator[HisItem]:
+        """Read the history of one point as it is asked for; see `HistoryReader.his_read_iter`."""
+        (point,) = await self._reading_points([id])
+        span = span_of(range_str, point.zone, utc_now())
+        while True:
+            (items,) = await self._his_items([point], span, point.zone, _PAGE)
+            for item in items:
+                yield item
+            if len(items) < _PAGE:
+                return
+            span = Span(items[-1]["ts"].astimezone(dt.UTC) + _TICK, span.end)
+
+    async def his_summary(self, id: Id) -> Entity:
+        """Tell how much history a point has; see `HistoryReader.his_summary`."""
+        (point,) = await self._reading_points([id])
+        size, first, last = await self._his_extent(point.id)
+        if first is None or last is None:
+            return {}
+        return {
+            "hisSize": Number(size),
+            "hisStart": first.astimezone(point.zone),
+            "hisEnd": last.astimezone(point.zone),
+        }
+
+    async def his_arrow(
+        self, ids: Id | Iterable[Id], range_str: Range, *, wide: bool = False, tz: str | None = None
+    ) -> pyarrow.Table:
+        """Read history into an Arrow table; see `HistoryReader.his_arrow`."""
+        listed = [ids] if isinstance(ids, (str, Ref)) else ids
+        points = await self._reading_points(list(dict.fromkeys(map(_val, listed))))
+        zone = one_zone(points, tz) if points or tz else ZoneInfo("UTC")
+        span = span_of(range_str, zone, utc_now())
+        return as_table(points, await self._his_columns(points, span), zone, wide=wide)
+
+    async def his_pandas(
+        self, ids: Id | Iterable[Id], range_str: Range, *, wide: bool = True, tz: str | None = None
+    ) -> pandas.DataFrame:
+        """Read history into a pandas DataFrame; see `HistoryReader.his_pandas`."""
+        return as_frame(await self.his_arrow(ids, range_str, wide=wide, tz=tz), wide=wide)
+
+    async def his_numpy(self, id: Id, range_str: Range) -> HisArrays:
+        """Read the numbers of one point into NumPy arrays; see `HistoryReader.his_numpy`."""
+        (point,) = await self._reading_points([id])
+        span = span_of(range_str, point.zone, utc_now())
+        (columns,) = await self._his_columns([point], span)
+        return HisArrays(*as_arrays(columns))
+
+    async def _reading_points(self, ids: Sequence[Id]) -> list[HisPoint]:
+        entities = await self.read_by_ids(ids)
+        return [reading_point(_there(id, entity)) for id, entity in zip(ids, entities, strict=True)]
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    async def his_write(
+        self,
+        id: Id,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        clip: Span | None = None,
+        clear: Range | None = None,
+    ) -> None:
+        """Write items into the history of one point; see `HistoryWriter.his_write`."""
+        (entity,) = await self.read_by_ids([id])
+        entity = _there(id, entity)
+        items = list(items)
+        if not items and clear is None:  # nothing to write, nothing to check (H21)
+            return
+        point = writing_point(entity)
+        clearing = None if clear is None else span_of(clear, point.zone, utc_now())
+        clipping = None if clip is None else span_of(clip, point.zone, utc_now())
+        checked = check_items(point, items, clip=clipping)
+        if checked or clearing is not None:
+            await self._his_store([PointItems(point.id, checked)], clearing)
+
+    async def his_write_batch(self, source: HisSource) -> int:
+        """Write items of any number of points; see `HistoryWriter.his_write_batch`."""
+        if isinstance(source, Mapping):
+            return await self._write_mapping(source)
+        points = _WritingPoints(self)
+        parts = _parts(source)
+        first = await anext(parts, None)
+        if first is None:
+            return 0
+        second = await anext(parts, None)
+        checked = await points.check(*first)
+        if second is not None:
+            return await self._his_store_parts(points.checked(checked, second, parts))
+        await self._his_store(checked)
+        return all_items(checked)
+
+    async def _write_mapping(self, source: Mapping[Any, Iterable[Mapping[str, Any]]]) -> int:
+        items: dict[str, list[Mapping[str, Any]]] = {}
+        for id, own in source.items():
+            items.setdefault(_val(id), []).extend(own)
+        ids = sorted(items)
+        points = []
+        for id, entity in zip(ids, await self.read_by_ids(ids), strict=True):
+            entity = _there(id, entity)
+            if items[id]:  # nothing to write, nothing to check (H21)
+                points.append(PointItems(id, check_items(writing_point(entity), items[id])))
+        if points:
+            await self._his_store(points)
+        return all_items(points)
+
+    async def his_clear(self, id: Id, range_str: Range | None = None) -> int:
+        """Delete items of one point; see `HistoryWriter.his_clear`."""
+        (point,) = await self._reading_points([id])
+        wanted = ALWAYS if range_str is None else range_str
+        return await self._his_remove(point.id, span_of(wanted, point.zone, utc_now()))
+
+
+class _WritingPoints:
+    """The points of a write that does not know them beforehand, looked up once."""
+
+    def __init__(self, store: History) -> None:
+        self._store = store
+        self._known: dict[str, HisPoint] = {}
+
+    async def check(self, place: int, records: list[Any]) -> list[PointItems]:
+        """Return the items of a part of the source, checked, by id."""
+        grouped = group_records(records, place)
+        new = [id for id in grouped.pairs if id not in self._known]
+        for id, entity in zip(new, await self._store.read_by_ids(new), strict=True):
+            self._known[id] = writing_point(_there(id, entity))
+        return grouped.check(self._known)
+
+    async def checked(
+        self,
+        first: list[PointItems],
+        second: tuple[int, list[Any]],
+        parts: AsyncIterator[tuple[int, list[Any]]],
+    ) -> AsyncIterator[list[PointItems]]:
+        """Check the parts of a source one by one."""
+        yield first
+        yield await self.check(*second)
+        async for part in parts:
+            yield await self.check(*part)
+
+
+async def _parts(source: Any) -> AsyncIterator[tuple[int, list[Any]]]:
+    """Take records out of a source, so many at a time, with the place of the first of them."""
+    place = 0
+    if isinstance(source, AsyncIterable):
+        part: list[Any] = []
+        async for record in source:
+            part.append(record)
+            if len(part) == _PART:
+                yield place, part
+                place, part = place + _PART, []
+        if part:
+            yield place, part
+        return
+    records = iter(_records(source))
+    while part := list(islice(records, _PART)):
+        yield place, part
+        place += _PART
+
+
+def _records(source: Any) -> Iterator[Any]:
+    if hasattr(source, "__arrow_c_stream__"):
+        return chain.from_iterable(records_of_arrow(source))
+    return iter(cast("Iterable[Any]", source))
+
+
+def _there(id: Id, entity: Entity | None) -> Entity:
+    if entity is None:
+        raise UnknownEntityError(_val(id))
+    return entity
+
+
+def _val(id: Id) -> str:
+    return as_ref(id).val
