@@ -5,34 +5,48 @@ Each is built once for a storage and executed with named values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Delete,
+    Insert,
+    Integer,
     Select,
+    Table,
     Text,
     and_,
     bindparam,
     cast,
     delete,
+    exists,
     func,
+    literal_column,
     select,
 )
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, distinct_on
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.selectable import TableValuedAlias
 
+from hsorm.sql.changing import insert_into
 from hsorm.sql.constructs import IsListed
 from hsorm.sql.models import Tables
 
 __all__ = [
     "delete_items",
+    "delete_removed",
+    "is_there",
     "items_before",
+    "items_copied",
     "items_extent",
     "items_listed",
     "items_of",
     "items_of_first",
+    "items_packed",
     "lock_points",
+    "others_listed",
+    "upsert_latest",
 ]
 
 
@@ -115,4 +129,111 @@ def lock_points(tables: Tables, dialect: str) -> Select[Any]:
         .where(listed)
         .order_by(entities.c.id)
         .with_for_update(read=True, key_share=True)
+    )
+
+
+# ---- PostgreSQL ---------------------------------------------------------------------------------
+
+
+def _given() -> TableValuedAlias:
+    """Return `points`, an array of ids, as rows of `id` and `place` (from 1 on)."""
+    ids = func.unnest(bindparam("points", type_=ARRAY(Text())))
+    return ids.table_valued("id", with_ordinality="place", name="given").render_derived()
+
+
+def _given_items(tables: Tables, given: TableValuedAlias) -> Select[Any]:
+    columns = tables.history.c
+    return (
+        select(columns.ts, columns.val, columns.obj)
+        .where(columns.point_id == given.c.id, _span(columns))
+        .order_by(columns.ts)
+        .correlate(given)
+    )
+
+
+def items_packed(tables: Tables, dialect: str) -> Select[Any]:
+    """Select the items of `points` in `[start, end)`, a row for each point that has some.
+
+    At most the first `most` of each, all where it is NULL. A row has `place` (from 1 on), all `ts`
+    and all `val` as bytes, eight each in network order, the former in microseconds since 2000; and
+    the `ts` of what is no Number beside an array of their `obj` as texts. A value object per item
+    would cost the driver four times as much.
+    """
+    given = _given()
+    # A limit, even of NULL, is a fence: the rows come out of it in their order.
+    items = _given_items(tables, given).limit(bindparam("most", type_=BigInteger()))
+    own = items.lateral("own")
+    empty: ColumnElement[bytes] = literal_column("''::bytea")
+    stamp, is_other = func.timestamptz_send(own.c.ts), own.c.obj.is_not(None)
+    double = func.coalesce(func.float8send(own.c.val), literal_column(_NO_NUMBER))
+    packed = (
+        select(
+            func.string_agg(stamp, empty).label("stamps"),
+            func.string_agg(double, empty).label("numbers"),
+            func.string_agg(stamp, empty).filter(is_other).label("other_stamps"),
+            func.array_agg(cast(own.c.obj, Text())).filter(is_other).label("others"),
+        )
+        .correlate(given)
+        .lateral("packed")
+    )
+    return select(given.c.place, *packed.c).where(packed.c.stamps.is_not(None))
+
+
+_NO_NUMBER: Final = "'\\x7ff8000000000000'::bytea"  # NaN
+
+
+def items_copied(tables: Tables) -> Select[Any]:
+    """Select `place`, `ts`, `val` and whether there is an `obj`, of `points` in `[start, end)`.
+
+    All of one width, whatever they hold.
+    """
+    given = _given()
+    own = _given_items(tables, given).lateral("own")
+    val = func.coalesce(own.c.val, literal_column("'NaN'::double precision"))
+    return select(cast(given.c.place, Integer()), own.c.ts, val, own.c.obj.is_not(None))
+
+
+def others_listed(tables: Tables, dialect: str) -> Select[Any]:
+    """Select `place` and `obj` (as text) of what is no Number, in the order of `items_copied`."""
+    given = _given()
+    own = _given_items(tables, given).where(tables.history.c.obj.is_not(None)).lateral("own")
+    return select(given.c.place, cast(own.c.obj, Text())).order_by(given.c.place, own.c.ts)
+
+
+def is_there(tables: Tables, dialect: str) -> Select[Any]:
+    """Select one row where any point of `points` has an item in `[start, end)`."""
+    given = _given()
+    return select(given.c.id).where(exists(_given_items(tables, given))).limit(1)
+
+
+def _cast_to_json(text: str) -> ColumnElement[Any]:
+    return cast(bindparam(None, text, type_=Text()), JSONB())
+
+
+def upsert_latest(tables: Tables, staging: Table) -> Insert:
+    """Insert the rows of a staging table, by key; of those with one key the last that came."""
+    # Nothing is ever deleted there, so that rows lie in the order in which they came.
+    own = staging.c
+    came: ColumnElement[Any] = literal_column(f"{staging.name}.ctid")
+    latest = (
+        select(own.point_id, own.ts, own.val, own.obj)
+        .ext(distinct_on(own.point_id, own.ts))
+        .order_by(own.point_id, own.ts, came.desc())
+    )
+    insert = insert_into("postgresql", tables.history)
+    rest = {name: insert.excluded[name] for name in ("val", "obj")}
+    upserting: Insert = insert.from_select(
+        ["point_id", "ts", "val", "obj"], latest
+    ).on_conflict_do_update(index_elements=["point_id", "ts"], set_=rest)
+    return upserting
+
+
+def delete_removed(tables: Tables, staging: Table, removed: str) -> Delete:
+    """Delete the items whose row, of a staging table just merged, has `removed` as its `obj`."""
+    columns, own = tables.history.c, staging.c
+    return delete(tables.history).where(
+        columns.point_id == own.point_id,
+        columns.ts == own.ts,
+        own.obj == _cast_to_json(removed),
+        columns.obj == _cast_to_json(removed),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -24,11 +23,8 @@ from hsorm.errors import MissingExtraError, StorageError, StorageUrlError, Unkno
 from hsorm.filter import parse
 from hsorm.filter.ast import Node
 from hsorm.filter.shape import shape_of
-from hsorm.his.batches import PointItems, all_items, joined
-from hsorm.his.rows import to_row
-from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Entity
-from hsorm.sql import changing, history, statements
+from hsorm.sql import changing, statements
 from hsorm.sql.constructs import recording
 from hsorm.sql.indexes import Indexed
 from hsorm.sql.search import search_index
@@ -37,9 +33,8 @@ from hsorm.sql.templates import Template, template_of
 from hsorm.sql.urls import engine_url, safe_url, server_settings
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._listener import Listener
-from hsorm.storage._sql import SqlAdapter
+from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_rows, is_possible
-from hsorm.storage._sql_history import hold_points, ids_of, note_points
 from hsorm.storage._sql_watches import Wake
 from hsorm.storage.protocol import Create
 
@@ -53,7 +48,6 @@ __all__ = ["TimescaleAdapter"]
 _REMEMBERED = 1_024
 _CONNECT_SECONDS = 10
 _KEPT = 4
-_TICK = dt.timedelta(microseconds=1)
 
 # The planner knows little of JSONB. Its guesses switch the compiler on where that costs most. And
 # where it expects more ids behind a ref than fit into memory, it does not hash them, but looks
@@ -61,7 +55,7 @@ _TICK = dt.timedelta(microseconds=1)
 _OPTIONS = "-c jit=off -c work_mem=64MB"
 
 
-class TimescaleAdapter(SqlAdapter):
+class TimescaleAdapter(PostgresHistory):
     """A storage in PostgreSQL 14 or newer, with or without TimescaleDB.
 
     Args:
@@ -356,46 +350,6 @@ class TimescaleAdapter(SqlAdapter):
                 elif live := [(row.id, row.live) for row in loaded if row.live is not None]:
                     await work.fetch(changing.put_live, rows=as_rows(live))
 
-    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
-        async with self._history_work() as work:
-            await hold_points(work, ids_of(points))
-            if clear is not None:
-                for id, _ in points:
-                    await work.fetch(history.delete_items, id=id, start=clear.start, end=clear.end)
-            removed = [(id, ts) for id, items in points for ts, val in items if val is REMOVE]
-            for id, ts in removed:
-                await work.fetch(history.delete_items, id=id, start=ts, end=ts + _TICK)
-            written = (
-                (id, ts, *to_row(val))
-                for id, items in points
-                for ts, val in items
-                if val is not REMOVE
-            )
-            await self._copy(work.driver, self.tables.history, written)
-            await note_points(work, ids_of(points))
-
-    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
-        points = joined([part async for part in parts])
-        await self._his_store(points)
-        return all_items(points)
-
-    async def _his_remove(self, id: str, span: Span) -> int:
-        async with self._history_work() as work:
-            sql, bound = self._prepared(history.delete_items)
-            values = {"id": id, "start": span.start, "end": span.end}
-            status = await work.driver.execute(sql, *(values[name] for name, _ in bound))
-            count = int(status.rpartition(" ")[2])
-            if count:
-                await note_points(work, [id])
-        return count
-
-    @asynccontextmanager
-    async def _history_work(self) -> AsyncIterator[_DriverWork]:
-        await self._ready()
-        with database_errors(self.url):
-            async with self._open_work() as work:
-                yield work
-
     async def _copy(
         self, driver: asyncpg.Connection[Any], target: Table, rows: Iterable[Any]
     ) -> bool:
@@ -411,7 +365,7 @@ class TimescaleAdapter(SqlAdapter):
             async with driver.transaction():  # a savepoint, for a key that exists ends the COPY
                 await _copy_into(driver, target, rows)
         except asyncpg.PostgresError as exc:
-            if not _is_key_conflict(exc):
+            if not is_key_conflict(exc):
                 raise
             staging = statements.staging_of(target)
             await driver.execute(self._compiled(CreateTable(staging))[0])
@@ -520,11 +474,6 @@ def _concurrent(index: Index) -> Index:
     """Let an index be made and dropped while others write."""
     index.dialect_options["postgresql"]["concurrently"] = True
     return index
-
-
-def _is_key_conflict(exc: asyncpg.PostgresError) -> bool:
-    # Citus reports the one of a worker as an internal error.
-    return exc.sqlstate == "23505" or (exc.sqlstate == "XX000" and "duplicate key" in str(exc))
 
 
 async def _sound(connection: AsyncConnection) -> Any:

@@ -1,0 +1,283 @@
+"""`PostgresHistory`: history over COPY and packed rows, on the driver's own connection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol, TypeVar
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ClauseElement, Table
+from sqlalchemy.schema import CreateTable
+
+from hsorm.errors import StorageError
+from hsorm.his.arrays import Columns, load_numpy, stored_text
+from hsorm.his.batches import PointItems
+from hsorm.his.checks import HisPoint
+from hsorm.his.rows import from_row
+from hsorm.his.span import Span
+from hsorm.his.stamps import SINCE_2000, local_stamps
+from hsorm.kinds import REMOVE, Number
+from hsorm.sql import history, statements
+from hsorm.storage._copy import REMOVED, encoded, rows_of_copy, unpacked
+from hsorm.storage._dberrors import database_errors
+from hsorm.storage._sql import SqlAdapter
+from hsorm.storage._sql_core import Rows, Statement
+from hsorm.storage._sql_history import hold_points, ids_of, note_points
+from hsorm.storage.protocol import HisItem
+
+__all__ = ["PostgresHistory", "is_key_conflict"]
+
+_T = TypeVar("_T")
+
+_ATTEMPTS: Final = 4
+_CLASHES: Final = ("40P01", "40001")  # deadlock, serialization failure
+_DENSE: Final = 50
+"""Items a point from which on it pays to ask first whether any of them is there already."""
+
+
+class DriverWork(Protocol):
+    """One transaction that writes, with the driver's connection."""
+
+    driver: Any
+
+    async def fetch(self, statement: Statement, **values: Any) -> Rows:
+        """Run a statement and return its rows; none of one that returns none."""
+        ...
+
+
+class PostgresHistory(SqlAdapter):
+    """The part of a PostgreSQL adapter that reads and writes history."""
+
+    @abstractmethod
+    def _open_work(self) -> AbstractAsyncContextManager[DriverWork]:
+        """Open a transaction on a connection of the driver's."""
+
+    @abstractmethod
+    def _driver(self) -> AbstractAsyncContextManager[Any]:
+        """Lend a connection of the driver's, without a transaction."""
+
+    @abstractmethod
+    def _prepare(self, statement: Statement) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        """Return the SQL of a statement, and the names that it binds with values of their own."""
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    async def _his_items(
+        self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
+    ) -> list[list[HisItem]]:
+        found: list[list[HisItem]] = [[] for _ in points]
+        rows = await self._look(
+            history.items_packed,
+            points=[point.id for point in points],
+            start=span.start,
+            end=span.end,
+            most=None if limit is None else min(limit, 2**63 - 1),
+        )
+        for place, *packed in rows:
+            found[place - 1] = _items(points[place - 1].unit, zone, *packed)
+        return found
+
+    async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
+        np = load_numpy("history as arrays")
+        if not points:
+            return []
+        values = {"points": [p.id for p in points], "start": span.start, "end": span.end}
+        await self._ready()
+        with database_errors(self.url):
+            async with (
+                self._driver() as driver,
+                # One moment for both statements.
+                driver.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                parts: list[bytes] = []
+
+                async def keep(part: bytes) -> None:
+                    parts.append(part)
+
+                sql, names = self._prepared_copy()
+                args = [values[name] for name in names]
+                await driver.copy_from_query(sql, *args, output=keep, format="binary")
+                found = rows_of_copy(np, parts, len(points))
+                if any(other.any() for _, other in found):
+                    sql, bound = self._prepare(history.others_listed)
+                    others = await driver.fetch(sql, *(values[name] for name, _ in bound))
+                    _put_others(np, found, others)
+        return [columns for columns, _ in found]
+
+    def _prepared_copy(self) -> tuple[str, list[str]]:
+        sql, names, _ = self._named(history.items_copied(self.tables))
+        return sql, list(names)
+
+    # ---- writing --------------------------------------------------------------------------------
+
+    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
+        async def store() -> None:
+            async with self._history_work() as work:
+                await hold_points(work, ids_of(points))
+                if clear is not None:
+                    for id, _ in points:
+                        await self._delete_items(work, id, clear)
+                if any(items for _, items in points):
+                    await self._merge(work, points)
+                await note_points(work, ids_of(points))
+
+        await _repeated(store)
+
+    async def _merge(self, work: DriverWork, points: Sequence[PointItems]) -> None:
+        """Put items in, be they new or not.
+
+        COPY straight into the table is thrice as fast as what can replace a row, but ends at the
+        first key that is there.
+        """
+        removing = any(val is REMOVE for _, items in points for _, val in items)
+        if not removing and not await self._is_likely_there(work, points):
+            try:
+                async with work.driver.transaction():  # a savepoint
+                    await self._send(work, self.tables.history, points)
+            except Exception as exc:
+                if not is_key_conflict(exc):
+                    raise
+            else:
+                return
+        staging = await self._make_staging(work)
+        await self._send(work, staging, points)
+        # They were sent by key, and so they are locked: two writers who lock in different orders
+        # wait for each other. For the same reason removals are written first, and deleted then.
+        upsert = statements.upsert(self.tables.history, "postgresql", staging)
+        await self._execute(work, upsert)
+        if removing:
+            await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
+
+    async def _is_likely_there(self, work: DriverWork, points: Sequence[PointItems]) -> bool:
+        """Tell whether there are items where some are about to be written.
+
+        Asked where it costs little beside the writing.
+        """
+        count = sum(len(items) for _, items in points)
+        if count < _DENSE * len(points):
+            return False
+        first = min(items[0][0] for _, items in points if items)
+        last = max(items[-1][0] for _, items in points if items)
+        found = await work.fetch(history.is_there, points=ids_of(points), start=first, end=last)
+        return bool(found)
+
+    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        async with self._history_work() as work:
+            staging = await self._make_staging(work)
+            ids: set[str] = set()
+            async for points in parts:
+                await self._send(work, staging, points)
+                ids.update(ids_of(points))
+            # Not before all are known: locks are taken by key.
+            await hold_points(work, sorted(ids))
+            status = await self._execute(work, history.upsert_latest(self.tables, staging))
+            await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
+            await note_points(work, sorted(ids))
+        return _count(status)
+
+    async def _make_staging(self, work: DriverWork) -> Table:
+        staging = statements.staging_of(self.tables.history)
+        await self._execute(work, CreateTable(staging))
+        return staging
+
+    async def _send(self, work: DriverWork, target: Table, points: Iterable[PointItems]) -> None:
+        await work.driver.copy_to_table(
+            target.name,
+            schema_name=target.schema,
+            columns=["point_id", "ts", "val", "obj"],
+            source=_each(encoded(points)),
+            format="binary",
+        )
+
+    async def _his_remove(self, id: str, span: Span) -> int:
+        async def remove() -> int:
+            async with self._history_work() as work:
+                count = await self._delete_items(work, id, span)
+                if count:
+                    await note_points(work, [id])
+            return count
+
+        return await _repeated(remove)
+
+    async def _delete_items(self, work: DriverWork, id: str, span: Span) -> int:
+        sql, bound = self._prepare(history.delete_items)
+        values = {"id": id, "start": span.start, "end": span.end}
+        return _count(await work.driver.execute(sql, *(values[name] for name, _ in bound)))
+
+    async def _execute(self, work: DriverWork, statement: ClauseElement) -> str:
+        sql, args = self._compiled(statement)
+        status: str = await work.driver.execute(sql, *args)
+        return status
+
+    @asynccontextmanager
+    async def _history_work(self) -> AsyncIterator[DriverWork]:
+        await self._ready()
+        with database_errors(self.url):
+            async with self._open_work() as work:
+                yield work
+
+
+def _items(
+    unit: str | None,
+    zone: ZoneInfo,
+    stamps: bytes,
+    numbers: bytes,
+    other_stamps: bytes | None,
+    others: list[str] | None,
+) -> list[HisItem]:
+    micros = unpacked(stamps, "q")
+    vals: list[Any] = [Number(val, unit) for val in unpacked(numbers, "d")]
+    if others:
+        places = dict(zip(micros, range(len(micros)), strict=True))
+        for micro, obj in zip(unpacked(other_stamps, "q"), others, strict=True):
+            vals[places[micro]] = from_row(None, obj, unit)
+    local = local_stamps(micros, zone, SINCE_2000)
+    return [{"ts": ts, "val": val} for ts, val in zip(local, vals, strict=True)]
+
+
+def _put_others(np: Any, found: Sequence[tuple[Columns, Any]], others: Iterable[Any]) -> None:
+    """Put what is no Number into the columns."""
+    places = [iter(np.flatnonzero(other).tolist()) for _, other in found]
+    for place, text in others:
+        columns, row = found[place - 1][0], next(places[place - 1])
+        val, obj = stored_text(text)
+        columns.val[row] = np.nan if val is None else val
+        if obj is not None:  # it is no Number after all, whoever wrote it
+            columns.obj[row] = obj
+
+
+async def _each(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def _repeated(run: Callable[[], Awaitable[_T]]) -> _T:
+    """Run a transaction, and run it again where it clashed with another one.
+
+    Writers lock by key, so they never do; whoever deletes or writes by SQL of their own may.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            return await run()
+        except StorageError as exc:
+            clashed = getattr(exc.__cause__, "sqlstate", None) in _CLASHES
+            if not clashed or attempt == _ATTEMPTS - 1:
+                raise
+        await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - no secret
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _count(status: str) -> int:
+    """Return how many rows a statement changed, from its status: `DELETE 5`, `INSERT 0 5`."""
+    return int(status.rpartition(" ")[2])
+
+
+def is_key_conflict(exc: Exception) -> bool:
+    """Tell whether an error of the driver means that a key is there already."""
+    # Citus reports the one of a worker as an internal error.
+    state = getattr(exc, "sqlstate", None)
+    return state == "23505" or (state == "XX000" and "duplicate key" in str(exc))
