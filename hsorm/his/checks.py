@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
@@ -166,6 +167,12 @@ class _ItemError(ValueError):
 _LAST: Final = dt.datetime(9999, 12, 30, tzinfo=dt.UTC)
 
 
+@lru_cache(maxsize=1_024)
+def _first(zone: ZoneInfo) -> dt.datetime:
+    """Return the instant from which on a zone has history (H24)."""
+    return midnight(dt.date(1950, 1, 1), zone)
+
+
 Checked: TypeAlias = list[tuple[dt.datetime, Kind]]
 """Items as they are stored: instant in UTC and value, ascending by instant, one each."""
 
@@ -214,7 +221,7 @@ def check_pairs(
         items: What the pairs were made of, to be shown where one could not.
     """
     accept = _acceptor(point)
-    first = midnight(dt.date(1950, 1, 1), point.zone)
+    first = _first(point.zone)
     utc, exact = dt.UTC, dt.datetime
     out: Checked = []
     append = out.append
@@ -246,7 +253,7 @@ def _clipped(
     """Return the items in a span, by their floored `ts`, and their positions."""
     precision = point.precision or dt.timedelta(microseconds=1)
     step = precision // dt.timedelta(microseconds=1)
-    first = midnight(dt.date(1950, 1, 1), point.zone)
+    first = _first(point.zone)
     kept, places = [], []
     for place, item in enumerate(items):
         try:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Delete,
     Insert,
-    Integer,
     Select,
     Table,
     Text,
@@ -30,7 +29,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.selectable import TableValuedAlias
 
 from hsorm.sql.changing import insert_into
-from hsorm.sql.constructs import IsListed
+from hsorm.sql.constructs import IsListed, SubDict
 from hsorm.sql.models import Tables
 
 __all__ = [
@@ -45,7 +44,8 @@ __all__ = [
     "items_of_first",
     "items_packed",
     "lock_points",
-    "others_listed",
+    "point_configs",
+    "point_configs_held",
     "upsert_latest",
 ]
 
@@ -183,21 +183,36 @@ _NO_NUMBER: Final = "'\\x7ff8000000000000'::bytea"  # NaN
 
 
 def items_copied(tables: Tables) -> Select[Any]:
-    """Select `place`, `ts`, `val` and whether there is an `obj`, of `points` in `[start, end)`.
+    """Select all columns of the items of `points` in `[start, end)`, by point and time."""
+    columns = tables.history.c
+    listed = columns.point_id == func.any(bindparam("points", type_=ARRAY(Text())))
+    return (
+        select(columns.point_id, columns.ts, columns.val, columns.obj)
+        .where(listed, _span(columns))
+        .order_by(columns.point_id, columns.ts)
+    )
 
-    All of one width, whatever they hold.
+
+_CONFIG: Final = ("point", "his", "aux", "kind", "tz", "unit", "hisTsPrecision", "trash")
+
+
+def point_configs(tables: Tables, dialect: str) -> Select[Any]:
+    """Select `id` and, as JSON text, the tags that history asks for, of `ids`, a JSON array.
+
+    Many points have the same text: it is decoded once.
     """
-    given = _given()
-    own = _given_items(tables, given).lateral("own")
-    val = func.coalesce(own.c.val, literal_column("'NaN'::double precision"))
-    return select(cast(given.c.place, Integer()), own.c.ts, val, own.c.obj.is_not(None))
+    entities = tables.entities
+    tags: list[ColumnElement[Any]] = []
+    for name in _CONFIG:
+        tags += literal_column(f"'{name}'"), SubDict(entities.c.tags, name)
+    config = func.jsonb_strip_nulls(func.jsonb_build_object(*tags))
+    listed = IsListed(entities.c.id, bindparam("ids", type_=Text()))
+    return select(entities.c.id, cast(config, Text())).where(listed).order_by(entities.c.id)
 
 
-def others_listed(tables: Tables, dialect: str) -> Select[Any]:
-    """Select `place` and `obj` (as text) of what is no Number, in the order of `items_copied`."""
-    given = _given()
-    own = _given_items(tables, given).where(tables.history.c.obj.is_not(None)).lateral("own")
-    return select(given.c.place, cast(own.c.obj, Text())).order_by(given.c.place, own.c.ts)
+def point_configs_held(tables: Tables, dialect: str) -> Select[Any]:
+    """Select as `point_configs`; nobody deletes these entities before the end."""
+    return point_configs(tables, dialect).with_for_update(read=True, key_share=True)
 
 
 def is_there(tables: Tables, dialect: str) -> Select[Any]:

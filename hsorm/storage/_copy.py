@@ -9,18 +9,20 @@ import datetime as dt
 import struct
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
-from hsorm.his.arrays import Columns
+from hsorm.errors import HisWriteError
+from hsorm.his.arrays import Columns, stored_text
 from hsorm.his.batches import PointItems
+from hsorm.his.checks import Checked, HisPoint, check_items
 from hsorm.his.rows import to_row
 from hsorm.his.stamps import SINCE_1970, SINCE_2000
 from hsorm.kinds import REMOVE, Kind, Number
 
-__all__ = ["REMOVED", "encoded", "rows_of_copy", "unpacked"]
+__all__ = ["REMOVED", "CheckedRows", "UnfitError", "columns_of_copy", "encoded", "unpacked"]
 
 REMOVED: Final = '{"_kind":"remove"}'
 """What stands in `obj` of a row that is to be deleted; no stored row has it (H15)."""
@@ -28,6 +30,7 @@ REMOVED: Final = '{"_kind":"remove"}'
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _FLUSH: Final = 1 << 18
+_SLICE: Final = 4_096
 _NULL: Final = b"\xff\xff\xff\xff"
 _EPOCH_SHIFT: Final = (SINCE_2000 - SINCE_1970) // dt.timedelta(microseconds=1)
 
@@ -39,24 +42,66 @@ def encoded(points: Iterable[PointItems]) -> Iterator[bytes]:
     """Yield the rows of items (`point_id`, `ts`, `val`, `obj`), 256 kB at a time."""
     out = bytearray(_HEADER)
     for point in points:
-        id = point.id.encode()
-        yield from _encode(id, _number_row(len(id)), point.items, out)
+        yield from _encode(point.id.encode(), point.items, out, removing=True)
     out += _TRAILER
     yield bytes(out)
 
 
-def _encode(
-    id: bytes,
-    number: Callable[..., bytes],
-    items: Iterable[tuple[dt.datetime, Kind]],
-    out: bytearray,
-) -> Iterator[bytes]:
+class UnfitError(Exception):
+    """Items that cannot go straight into the table: out of order, or removals among them."""
+
+
+class CheckedRows:
+    """The rows of items that are checked as they are taken, so that the server works meanwhile.
+
+    Attributes:
+        count: How many there were up to now.
+    """
+
+    def __init__(self, sources: Iterable[tuple[HisPoint, Sequence[Mapping[str, Any]]]]) -> None:
+        self.count = 0
+        self._sources = sources
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the rows as `encoded` does.
+
+        Raises:
+            HisWriteError: An item is not accepted.
+            UnfitError: The items of a point are not in order, or there are removals.
+        """
+        out = bytearray(_HEADER)
+        for point, items in self._sources:
+            id = point.id.encode()
+            for checked in _in_order(point, items):
+                self.count += len(checked)
+                yield from _encode(id, checked, out, removing=False)
+        out += _TRAILER
+        yield bytes(out)
+
+
+def _in_order(point: HisPoint, items: Sequence[Mapping[str, Any]]) -> Iterator[Checked]:
+    last: dt.datetime | None = None
+    for first in range(0, len(items), _SLICE):
+        try:
+            checked = check_items(point, items[first : first + _SLICE])
+        except HisWriteError as exc:
+            raise HisWriteError(point.id, first + exc.index, exc.reason) from None
+        if last is not None and checked[0][0] <= last:
+            raise UnfitError
+        last = checked[-1][0]
+        yield checked
+
+
+def _encode(id: bytes, items: Checked, out: bytearray, *, removing: bool) -> Iterator[bytes]:
     size = len(id)
+    number = _number_row(size)
     for ts, val in items:
         since = ts - SINCE_2000
         micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
         if type(val) is Number:
             out += number(4, size, id, 8, micros, 8, val.val, -1)
+        elif val is REMOVE and not removing:
+            raise UnfitError
         else:
             out += _other_row(id, micros, val)
         if len(out) > _FLUSH:
@@ -91,40 +136,109 @@ def unpacked(data: bytes | None, code: str) -> array[Any]:
     return found
 
 
-_FIELDS: Final = [("n", ">i2"), ("a", ">i4"), ("place", ">i4"), ("b", ">i4"), ("ts", ">i8")]
-_REST: Final = [("c", ">i4"), ("val", ">f8"), ("d", ">i4"), ("other", "?")]
-
-
-def rows_of_copy(np: Any, parts: Iterable[bytes], size: int) -> list[tuple[Columns, Any]]:
-    """Return what COPY sent, by point.
+def columns_of_copy(np: Any, parts: Iterable[bytes]) -> dict[str, Columns]:
+    """Return the rows that COPY sent, by the id of their point.
 
     Args:
         np: NumPy.
-        parts: Rows of `place` (integer, from 1 on), `ts`, `val` (double, never NULL), and whether
-            there is an `obj` (bool); by place and time.
-        size: How many points there are.
-
-    Returns:
-        For each point the columns, without `obj`, and which of the rows have one.
+        parts: Rows of `point_id`, `ts`, `val` and `obj`, by point and time.
     """
-    data = b"".join(parts)
-    rows = np.frombuffer(data, np.dtype(_FIELDS + _REST), offset=len(_HEADER), count=_count(data))
-    ts = rows["ts"].astype(np.int64)
-    ts += _EPOCH_SHIFT
-    val, other = rows["val"].astype(np.float64), rows["other"]
-    places = np.arange(1, size + 2)
-    ends = np.searchsorted(rows["place"], places).tolist() if size > 1 else [0, len(rows)]
-    return [
-        (Columns(ts[first:last], val[first:last], {}), other[first:last])
-        for first, last in pairwise(ends)
-    ]
+    return _Rows(np, b"".join(parts)).columns()
 
 
-def _count(data: bytes) -> int:
-    count, rest = divmod(len(data) - len(_HEADER) - len(_TRAILER), _ROW_SIZE)
-    if rest or not data.endswith(_TRAILER):  # a statement that does not select what it should
-        raise ValueError(f"{len(data)} bytes of COPY are no whole number of rows")
-    return count
+class _Rows:
+    """Takes rows from where one begins: as long as they are Numbers, and ids of one length, many.
+
+    Each of those is of the width that the first one has, so that when its lengths are right, the
+    next one begins behind it.
+    """
+
+    def __init__(self, np: Any, data: bytes) -> None:
+        self._np = np
+        self._data = data
+        self._at = len(_HEADER)
+        self._end = len(data) - len(_TRAILER)
+        self._found: dict[str, list[tuple[Any, Any, dict[int, str]]]] = {}
+
+    def columns(self) -> dict[str, Columns]:
+        """Return the rows by id."""
+        window = _LEAST
+        while self._at < self._end:
+            size = _LENGTH.unpack_from(self._data, self._at + 2)[0]
+            taken = self._take_numbers(size, window)
+            # A few at first, so that rows of other kinds cost no more than they must.
+            window = min(window * 8, _MOST) if taken == window else _LEAST
+            if taken < _LEAST and self._at < self._end:
+                self._take_one(size)
+        return {id: _joined(self._np, parts) for id, parts in self._found.items()}
+
+    def _take_numbers(self, size: int, window: int) -> int:
+        """Take Numbers of points whose id has so many bytes, and return how many there were."""
+        np, dtype = self._np, _number_type(size)
+        width = np.dtype(dtype).itemsize
+        count = min((self._end - self._at) // width, window)
+        rows = np.frombuffer(self._data, dtype, count, self._at)
+        fits = (rows["n"] == 4) & (rows["a"] == size) & (rows["c"] == 8) & (rows["d"] == -1)
+        count = count if fits.all() else int(fits.argmin())
+        if count:
+            self._at += count * width
+            self._put_numbers(rows[:count])
+        return count
+
+    def _put_numbers(self, rows: Any) -> None:
+        np, ids = self._np, rows["id"]
+        ts = rows["ts"].astype(np.int64)
+        ts += _EPOCH_SHIFT
+        val = rows["val"].astype(np.float64)
+        ends = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(rows)]
+        for first, last in pairwise(ends):
+            own = self._found.setdefault(bytes(ids[first]).decode(), [])
+            own.append((ts[first:last], val[first:last], {}))
+
+    def _take_one(self, size: int) -> None:
+        """Take one row of any kind."""
+        np, data, at = self._np, self._data, self._at + 6
+        id = data[at : at + size].decode()
+        (micros,) = _STAMP.unpack_from(data, at + size + 4)
+        at += size + 12
+        number, text = np.nan, None
+        if _LENGTH.unpack_from(data, at)[0] == 8:
+            (number,) = _DOUBLE.unpack_from(data, at + 4)
+            at += 8
+        at += 4
+        (length,) = _LENGTH.unpack_from(data, at)
+        if length != -1:
+            # JSONB comes with the number of its format before the text.
+            kept, text = stored_text(data[at + 5 : at + 4 + length].decode())
+            number = np.nan if kept is None else kept
+            at += length
+        self._at = at + 4
+        own = self._found.setdefault(id, [])
+        others = {} if text is None else {0: text}
+        own.append((np.array([micros + _EPOCH_SHIFT]), np.array([number]), others))
 
 
-_ROW_SIZE: Final = 2 + 4 + 4 + 4 + 8 + 4 + 8 + 4 + 1
+_LENGTH: Final = struct.Struct(">i")
+_STAMP: Final = struct.Struct(">q")
+_DOUBLE: Final = struct.Struct(">d")
+_LEAST: Final = 64
+_MOST: Final = 1 << 18
+
+
+def _number_type(size: int) -> list[tuple[str, str]]:
+    """Return the type of the row of a Number of a point whose id has so many bytes."""
+    key = [("n", ">i2"), ("a", ">i4"), ("id", f"V{size}"), ("b", ">i4"), ("ts", ">i8")]
+    return [*key, ("c", ">i4"), ("val", ">f8"), ("d", ">i4")]
+
+
+def _joined(np: Any, parts: list[tuple[Any, Any, dict[int, str]]]) -> Columns:
+    if len(parts) == 1:
+        return Columns(*parts[0])
+    obj: dict[int, str] = {}
+    first = 0
+    for ts, _, others in parts:
+        if others:
+            obj.update((first + place, text) for place, text in others.items())
+        first += len(ts)
+    stamps, values, _ = zip(*parts, strict=True)
+    return Columns(np.concatenate(stamps), np.concatenate(values), obj)

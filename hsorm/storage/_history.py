@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-__all__ = ["History"]
+__all__ = ["History", "points_to_write"]
 
 _PAGE: Final = 10_000
 """Items that a reader of any length of history holds at a time."""
@@ -94,6 +94,10 @@ class History(ABC):
         """Return the rows of each point in a span as columns, oldest first."""
         found = await self._his_items(points, span, ZoneInfo("UTC"), None)
         return [columns_of((item["ts"], item["val"]) for item in items) for items in found]
+
+    async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
+        """Read entities, as `read_by_ids` does; the tags that history asks for are enough."""
+        return await self.read_by_ids(ids)
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -180,7 +184,7 @@ class History(ABC):
         return HisArrays(*as_arrays(columns))
 
     async def _reading_points(self, ids: Sequence[Id]) -> list[HisPoint]:
-        entities = await self.read_by_ids(ids)
+        entities = await self._his_entities(ids)
         return [reading_point(_there(id, entity)) for id, entity in zip(ids, entities, strict=True)]
 
     # ---- writing --------------------------------------------------------------------------------
@@ -194,17 +198,7 @@ class History(ABC):
         clear: Range | None = None,
     ) -> None:
         """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        (entity,) = await self.read_by_ids([id])
-        entity = _there(id, entity)
-        items = list(items)
-        if not items and clear is None:  # nothing to write, nothing to check (H21)
-            return
-        point = writing_point(entity)
-        clearing = None if clear is None else span_of(clear, point.zone, utc_now())
-        clipping = None if clip is None else span_of(clip, point.zone, utc_now())
-        checked = check_items(point, items, clip=clipping)
-        if checked or clearing is not None:
-            await self._his_store([PointItems(point.id, checked)], clearing)
+        await self._his_write({_val(id): list(items)}, clip, clear)
 
     async def his_write_batch(self, source: HisSource) -> int:
         """Write items of any number of points; see `HistoryWriter.his_write_batch`."""
@@ -226,15 +220,28 @@ class History(ABC):
         items: dict[str, list[Mapping[str, Any]]] = {}
         for id, own in source.items():
             items.setdefault(_val(id), []).extend(own)
+        return await self._his_write(items)
+
+    async def _his_write(
+        self,
+        items: Mapping[str, list[Mapping[str, Any]]],
+        clip: Span | None = None,
+        clear: Range | None = None,
+    ) -> int:
+        """Check and write the items of points, by id, and return how many they were."""
         ids = sorted(items)
-        points = []
-        for id, entity in zip(ids, await self.read_by_ids(ids), strict=True):
-            entity = _there(id, entity)
-            if items[id]:  # nothing to write, nothing to check (H21)
-                points.append(PointItems(id, check_items(writing_point(entity), items[id])))
-        if points:
-            await self._his_store(points)
-        return all_items(points)
+        entities = zip(ids, await self._his_entities(ids), strict=True)
+        configured = points_to_write(entities, items, clearing=clear is not None)
+        points, clearing = [], None
+        for point in configured:
+            now = utc_now()
+            clearing = None if clear is None else span_of(clear, point.zone, now)
+            clipping = None if clip is None else span_of(clip, point.zone, now)
+            points.append(PointItems(point.id, check_items(point, items[point.id], clip=clipping)))
+        count = all_items(points)
+        if count or (points and clearing is not None):
+            await self._his_store(points, clearing)
+        return count
 
     async def his_clear(self, id: Id, range_str: Range | None = None) -> int:
         """Delete items of one point; see `HistoryWriter.his_clear`."""
@@ -254,7 +261,7 @@ class _WritingPoints:
         """Return the items of a part of the source, checked, by id."""
         grouped = group_records(records, place)
         new = [id for id in grouped.pairs if id not in self._known]
-        for id, entity in zip(new, await self._store.read_by_ids(new), strict=True):
+        for id, entity in zip(new, await self._store._his_entities(new), strict=True):
             self._known[id] = writing_point(_there(id, entity))
         return grouped.check(self._known)
 
@@ -294,6 +301,22 @@ def _records(source: Any) -> Iterator[Any]:
     if hasattr(source, "__arrow_c_stream__"):
         return chain.from_iterable(records_of_arrow(source))
     return iter(cast("Iterable[Any]", source))
+
+
+def points_to_write(
+    entities: Iterable[tuple[str, Entity | None]],
+    items: Mapping[str, Sequence[object]],
+    *,
+    clearing: bool = False,
+) -> list[HisPoint]:
+    """Return the points of a write; one without items is not looked at (H21), but must be there.
+
+    Raises:
+        UnknownEntityError: One is not there.
+        HisConfigError: One is no point with history.
+    """
+    found = [(id, _there(id, entity)) for id, entity in entities]
+    return [writing_point(entity) for id, entity in found if items[id] or clearing]
 
 
 def _there(id: Id, entity: Entity | None) -> Entity:

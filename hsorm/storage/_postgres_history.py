@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import random
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ClauseElement, Table
 from sqlalchemy.schema import CreateTable
 
+from hsorm.codecs import hayson
 from hsorm.errors import StorageError
-from hsorm.his.arrays import Columns, load_numpy, stored_text
-from hsorm.his.batches import PointItems
-from hsorm.his.checks import HisPoint
+from hsorm.his.arrays import Columns, columns_of, load_numpy
+from hsorm.his.batches import PointItems, all_items
+from hsorm.his.checks import HisPoint, check_items
 from hsorm.his.rows import from_row
-from hsorm.his.span import Span
+from hsorm.his.span import Range, Span
 from hsorm.his.stamps import SINCE_2000, local_stamps
-from hsorm.kinds import REMOVE, Number
+from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
 from hsorm.sql import history, statements
-from hsorm.storage._copy import REMOVED, encoded, rows_of_copy, unpacked
+from hsorm.storage._copy import (
+    REMOVED,
+    CheckedRows,
+    UnfitError,
+    columns_of_copy,
+    encoded,
+    unpacked,
+)
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._history import points_to_write
 from hsorm.storage._sql import SqlAdapter
-from hsorm.storage._sql_core import Rows, Statement
+from hsorm.storage._sql_core import Rows, Statement, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
-from hsorm.storage.protocol import HisItem
+from hsorm.storage.protocol import HisItem, Id
 
 __all__ = ["PostgresHistory", "is_key_conflict"]
 
 _T = TypeVar("_T")
 
 _ATTEMPTS: Final = 4
+_TICK: Final = dt.timedelta(microseconds=1)
 _CLASHES: Final = ("40P01", "40001")  # deadlock, serialization failure
 _DENSE: Final = 50
 """Items a point from which on it pays to ask first whether any of them is there already."""
@@ -86,33 +97,65 @@ class PostgresHistory(SqlAdapter):
         if not points:
             return []
         values = {"points": [p.id for p in points], "start": span.start, "end": span.end}
+        parts: list[bytes] = []
+
+        async def keep(part: bytes) -> None:
+            parts.append(part)
+
+        sql, names, _ = self._named(history.items_copied(self.tables))
         await self._ready()
         with database_errors(self.url):
-            async with (
-                self._driver() as driver,
-                # One moment for both statements.
-                driver.transaction(isolation="repeatable_read", readonly=True),
-            ):
-                parts: list[bytes] = []
-
-                async def keep(part: bytes) -> None:
-                    parts.append(part)
-
-                sql, names = self._prepared_copy()
+            async with self._driver() as driver:
                 args = [values[name] for name in names]
                 await driver.copy_from_query(sql, *args, output=keep, format="binary")
-                found = rows_of_copy(np, parts, len(points))
-                if any(other.any() for _, other in found):
-                    sql, bound = self._prepare(history.others_listed)
-                    others = await driver.fetch(sql, *(values[name] for name, _ in bound))
-                    _put_others(np, found, others)
-        return [columns for columns, _ in found]
+        found = columns_of_copy(np, parts)
+        return [found.get(point.id) or columns_of(()) for point in points]
 
-    def _prepared_copy(self) -> tuple[str, list[str]]:
-        sql, names, _ = self._named(history.items_copied(self.tables))
-        return sql, list(names)
+    async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
+        vals = [as_ref(id).val for id in ids]
+        return _entities(vals, await self._look(history.point_configs, ids=as_listed(vals)))
 
     # ---- writing --------------------------------------------------------------------------------
+
+    async def _his_write(
+        self,
+        items: Mapping[str, list[Mapping[str, Any]]],
+        clip: Span | None = None,
+        clear: Range | None = None,
+    ) -> int:
+        if clip is not None or clear is not None:
+            return await super()._his_write(items, clip, clear)
+        return await _repeated(lambda: self._write_checking(items))
+
+    async def _write_checking(self, items: Mapping[str, list[Mapping[str, Any]]]) -> int:
+        """Check items while they are sent, so that the server need not wait for it."""
+        ids = sorted(items)
+        async with self._history_work() as work:
+            rows = await work.fetch(history.point_configs_held, ids=as_listed(ids))
+            points = points_to_write(zip(ids, _entities(ids, rows), strict=True), items)
+            if not points:
+                return 0
+            sources = [(point, items[point.id]) for point in points]
+            count = await self._write_sources(work, sources)
+            await note_points(work, [point.id for point in points])
+        return count
+
+    async def _write_sources(
+        self, work: DriverWork, sources: Sequence[tuple[HisPoint, list[Mapping[str, Any]]]]
+    ) -> int:
+        likely_there = await self._is_likely_there(work, _bounds_of_items(sources))
+        sent = CheckedRows(sources)
+        try:
+            if not likely_there:
+                await self._send_new(work, sent)
+                return sent.count
+        except UnfitError:
+            pass  # put in order they may fit
+        except _KeyTakenError:
+            likely_there = True
+        points = [PointItems(point.id, check_items(point, own)) for point, own in sources]
+        await self._merge(work, points, likely_there=likely_there)
+        return all_items(points)
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async def store() -> None:
@@ -121,56 +164,53 @@ class PostgresHistory(SqlAdapter):
                 if clear is not None:
                     for id, _ in points:
                         await self._delete_items(work, id, clear)
-                if any(items for _, items in points):
-                    await self._merge(work, points)
+                if filled := [point for point in points if point.items]:
+                    likely_there = await self._is_likely_there(work, _bounds_of_checked(filled))
+                    await self._merge(work, filled, likely_there=likely_there)
                 await note_points(work, ids_of(points))
 
         await _repeated(store)
 
-    async def _merge(self, work: DriverWork, points: Sequence[PointItems]) -> None:
+    async def _merge(
+        self, work: DriverWork, points: Sequence[PointItems], *, likely_there: bool
+    ) -> None:
         """Put items in, be they new or not.
 
         COPY straight into the table is thrice as fast as what can replace a row, but ends at the
         first key that is there.
         """
         removing = any(val is REMOVE for _, items in points for _, val in items)
-        if not removing and not await self._is_likely_there(work, points):
+        if not removing and not likely_there:
             try:
-                async with work.driver.transaction():  # a savepoint
-                    await self._send(work, self.tables.history, points)
-            except Exception as exc:
-                if not is_key_conflict(exc):
-                    raise
+                await self._send_new(work, encoded(points))
+            except _KeyTakenError:
+                pass
             else:
                 return
         staging = await self._make_staging(work)
-        await self._send(work, staging, points)
+        await self._send(work, staging, encoded(points))
         # They were sent by key, and so they are locked: two writers who lock in different orders
         # wait for each other. For the same reason removals are written first, and deleted then.
-        upsert = statements.upsert(self.tables.history, "postgresql", staging)
-        await self._execute(work, upsert)
+        await self._execute(work, statements.upsert(self.tables.history, "postgresql", staging))
         if removing:
             await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
 
-    async def _is_likely_there(self, work: DriverWork, points: Sequence[PointItems]) -> bool:
+    async def _is_likely_there(self, work: DriverWork, bounds: _Bounds | None) -> bool:
         """Tell whether there are items where some are about to be written.
 
         Asked where it costs little beside the writing.
         """
-        count = sum(len(items) for _, items in points)
-        if count < _DENSE * len(points):
+        if bounds is None or bounds.items < _DENSE * len(bounds.ids):
             return False
-        first = min(items[0][0] for _, items in points if items)
-        last = max(items[-1][0] for _, items in points if items)
-        found = await work.fetch(history.is_there, points=ids_of(points), start=first, end=last)
-        return bool(found)
+        span = {"start": bounds.first, "end": bounds.last + _TICK}
+        return bool(await work.fetch(history.is_there, points=bounds.ids, **span))
 
     async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
         async with self._history_work() as work:
             staging = await self._make_staging(work)
             ids: set[str] = set()
             async for points in parts:
-                await self._send(work, staging, points)
+                await self._send(work, staging, encoded(points))
                 ids.update(ids_of(points))
             # Not before all are known: locks are taken by key.
             await hold_points(work, sorted(ids))
@@ -184,12 +224,21 @@ class PostgresHistory(SqlAdapter):
         await self._execute(work, CreateTable(staging))
         return staging
 
-    async def _send(self, work: DriverWork, target: Table, points: Iterable[PointItems]) -> None:
+    async def _send_new(self, work: DriverWork, rows: Iterable[bytes]) -> None:
+        try:
+            async with work.driver.transaction():  # a savepoint
+                await self._send(work, self.tables.history, rows)
+        except Exception as exc:
+            if is_key_conflict(exc):
+                raise _KeyTakenError from exc
+            raise
+
+    async def _send(self, work: DriverWork, target: Table, rows: Iterable[bytes]) -> None:
         await work.driver.copy_to_table(
             target.name,
             schema_name=target.schema,
             columns=["point_id", "ts", "val", "obj"],
-            source=_each(encoded(points)),
+            source=_each(rows),
             format="binary",
         )
 
@@ -221,6 +270,52 @@ class PostgresHistory(SqlAdapter):
                 yield work
 
 
+class _KeyTakenError(Exception):
+    """A row cannot be inserted, for its key is there."""
+
+
+class _Bounds(NamedTuple):
+    """Between which instants how many items of which points are to be written."""
+
+    ids: list[str]
+    items: int
+    first: dt.datetime
+    last: dt.datetime
+
+
+def _bounds_of_checked(points: Sequence[PointItems]) -> _Bounds:
+    stamps = [ts for _, items in points for ts in (items[0][0], items[-1][0])]
+    return _Bounds(ids_of(points), all_items(points), min(stamps), max(stamps))
+
+
+def _bounds_of_items(
+    sources: Sequence[tuple[HisPoint, list[Mapping[str, Any]]]],
+) -> _Bounds | None:
+    """Return the bounds of items that nobody has checked; None where they do not even say when.
+
+    In any order, they are a guess: only a faster way depends on it.
+    """
+    edges = [item for _, items in sources for item in (items[0], items[-1])]
+    stamps = [item.get("ts") for item in edges if isinstance(item, dict)]
+    aware = [ts for ts in stamps if isinstance(ts, dt.datetime) and ts.utcoffset() is not None]
+    if len(aware) < len(edges):
+        return None
+    ids, count = [point.id for point, _ in sources], sum(len(items) for _, items in sources)
+    return _Bounds(ids, count, min(aware), max(aware))
+
+
+def _entities(ids: Sequence[str], rows: Rows) -> list[Entity | None]:
+    """Return what `point_configs` found as entities, None for those that are not there."""
+    configs: dict[str, Entity] = {}
+    found: dict[str, Entity] = {}
+    for id, text in rows:
+        if (config := configs.get(text)) is None:
+            config = configs[text] = hayson.loads(text)
+        if "trash" not in config:
+            found[id] = {**config, "id": Ref(id)}
+    return [found.get(id) for id in ids]
+
+
 def _items(
     unit: str | None,
     zone: ZoneInfo,
@@ -237,17 +332,6 @@ def _items(
             vals[places[micro]] = from_row(None, obj, unit)
     local = local_stamps(micros, zone, SINCE_2000)
     return [{"ts": ts, "val": val} for ts, val in zip(local, vals, strict=True)]
-
-
-def _put_others(np: Any, found: Sequence[tuple[Columns, Any]], others: Iterable[Any]) -> None:
-    """Put what is no Number into the columns."""
-    places = [iter(np.flatnonzero(other).tolist()) for _, other in found]
-    for place, text in others:
-        columns, row = found[place - 1][0], next(places[place - 1])
-        val, obj = stored_text(text)
-        columns.val[row] = np.nan if val is None else val
-        if obj is not None:  # it is no Number after all, whoever wrote it
-            columns.obj[row] = obj
 
 
 async def _each(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
