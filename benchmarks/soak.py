@@ -159,6 +159,11 @@ class Server:
         pg_query(self.url, "ALTER SYSTEM SET full_page_writes = on")
         pg_query(self.url, "SELECT pg_reload_conf()")
 
+    @property
+    def owner(self) -> int:
+        """The id of the user that the server runs as."""
+        return Path(str(self._running.data)).stat().st_uid
+
     def crash(self) -> None:
         """Stop the server at once, as `pg_ctl stop -m immediate` does, and start it again."""
         self._quit()
