@@ -31,6 +31,10 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _FLUSH: Final = 1 << 18
 _SLICE: Final = 4_096
+
+# Between these, history has begun in every zone and not ended yet (H24).
+_BEFORE: Final = dt.datetime(1950, 1, 3, tzinfo=dt.UTC)
+_AFTER: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _NULL: Final = b"\xff\xff\xff\xff"
 _EPOCH_SHIFT: Final = (SINCE_2000 - SINCE_1970) // dt.timedelta(microseconds=1)
 
@@ -42,7 +46,12 @@ def encoded(points: Iterable[PointItems]) -> Iterator[bytes]:
     """Yield the rows of items (`point_id`, `ts`, `val`, `obj`), 256 kB at a time."""
     out = bytearray(_HEADER)
     for point in points:
-        yield from _encode(point.id.encode(), point.items, out, removing=True)
+        id = point.id.encode()
+        for first in range(0, len(point.items), _SLICE):
+            _encode(id, point.items[first : first + _SLICE], out, removing=True)
+            if len(out) > _FLUSH:
+                yield bytes(out)
+                out.clear()
     out += _TRAILER
     yield bytes(out)
 
@@ -72,27 +81,75 @@ class CheckedRows:
         out = bytearray(_HEADER)
         for point, items in self._sources:
             id = point.id.encode()
-            for checked in _in_order(point, items):
-                self.count += len(checked)
-                yield from _encode(id, checked, out, removing=False)
+            last = _BEFORE
+            for first in range(0, len(items), _SLICE):
+                part = items[first : first + _SLICE]
+                plain = _plain_numbers(point, id, part, last, out)
+                if plain is not None:
+                    self.count += len(part)
+                    last = plain
+                else:
+                    checked = _checked(point, part, first)
+                    if checked[0][0] <= last:
+                        raise UnfitError
+                    self.count += len(checked)
+                    last = checked[-1][0]
+                    _encode(id, checked, out, removing=False)
+                if len(out) > _FLUSH:
+                    yield bytes(out)
+                    out.clear()
         out += _TRAILER
         yield bytes(out)
 
 
-def _in_order(point: HisPoint, items: Sequence[Mapping[str, Any]]) -> Iterator[Checked]:
-    last: dt.datetime | None = None
-    for first in range(0, len(items), _SLICE):
-        try:
-            checked = check_items(point, items[first : first + _SLICE])
-        except HisWriteError as exc:
-            raise HisWriteError(point.id, first + exc.index, exc.reason) from None
-        if last is not None and checked[0][0] <= last:
-            raise UnfitError
-        last = checked[-1][0]
-        yield checked
+def _checked(point: HisPoint, part: Sequence[Mapping[str, Any]], first: int) -> Checked:
+    try:
+        return check_items(point, part)
+    except HisWriteError as exc:
+        raise HisWriteError(point.id, first + exc.index, exc.reason) from None
 
 
-def _encode(id: bytes, items: Checked, out: bytearray, *, removing: bool) -> Iterator[bytes]:
+def _plain_numbers(
+    point: HisPoint,
+    id: bytes,
+    items: Sequence[Mapping[str, Any]],
+    last: dt.datetime,
+    out: bytearray,
+) -> dt.datetime | None:
+    """Encode items of the plainest form: floats and Numbers in order, with `ts` in UTC.
+
+    Most bulk writes are of these alone, and this takes half of the time that `check_items` does.
+
+    Returns:
+        The last instant; None where any item is of another form, which is for `check_items` to
+        judge. Then nothing was encoded.
+    """
+    if point.kind != "Number" or point.precision is not None:
+        return None
+    began, size, unit = len(out), len(id), point.unit
+    pack, utc, exact = _number_row(size), dt.UTC, dt.datetime
+    try:
+        for item in items:
+            ts, val = item["ts"], item["val"]
+            if type(val) is not float:
+                if type(val) is not Number or (val.unit != unit and val.unit is not None):
+                    break
+                val = val.val
+            if type(ts) is not exact or ts.tzinfo is not utc or not last < ts < _AFTER:
+                break
+            since = ts - SINCE_2000
+            micros = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+            out += pack(4, size, id, 8, micros, 8, val or 0.0, -1)  # -0 becomes 0 (rule H28)
+            last = ts
+        else:
+            return last
+    except (KeyError, TypeError):  # no item at all
+        pass
+    del out[began:]
+    return None
+
+
+def _encode(id: bytes, items: Checked, out: bytearray, *, removing: bool) -> None:
     size = len(id)
     number = _number_row(size)
     for ts, val in items:
@@ -104,9 +161,6 @@ def _encode(id: bytes, items: Checked, out: bytearray, *, removing: bool) -> Ite
             raise UnfitError
         else:
             out += _other_row(id, micros, val)
-        if len(out) > _FLUSH:
-            yield bytes(out)
-            out.clear()
 
 
 @lru_cache(maxsize=256)

@@ -169,7 +169,9 @@ async def test_writers_on_the_same_points_never_deadlock(points: str) -> None:
     seconds = range(400)
 
     def records(n: int) -> list[tuple[str, dt.datetime, Any]]:
-        written = [(id, _NOON + s * _SECOND, n) for id in ids for s in seconds]
+        written: list[tuple[str, dt.datetime, Any]] = [
+            (id, _NOON + s * _SECOND, n) for id in ids for s in seconds
+        ]
         if n % 3 == 0:
             written += [(id, _NOON - _SECOND * (1 + n % 2), REMOVE) for id in ids]
         return written if n % 2 else written[::-1]
