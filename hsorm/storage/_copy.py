@@ -61,14 +61,9 @@ class UnfitError(Exception):
 
 
 class CheckedRows:
-    """The rows of items that are checked as they are taken, so that the server works meanwhile.
-
-    Attributes:
-        count: How many there were up to now.
-    """
+    """The rows of items that are checked as they are taken, so that the server works meanwhile."""
 
     def __init__(self, sources: Iterable[tuple[HisPoint, Sequence[Mapping[str, Any]]]]) -> None:
-        self.count = 0
         self._sources = sources
 
     def __iter__(self) -> Iterator[bytes]:
@@ -86,13 +81,11 @@ class CheckedRows:
                 part = items[first : first + _SLICE]
                 plain = _plain_numbers(point, id, part, last, out)
                 if plain is not None:
-                    self.count += len(part)
                     last = plain
                 else:
                     checked = _checked(point, part, first)
                     if checked[0][0] <= last:
                         raise UnfitError
-                    self.count += len(checked)
                     last = checked[-1][0]
                     _encode(id, checked, out, removing=False)
                 if len(out) > _FLUSH:

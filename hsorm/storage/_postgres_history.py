@@ -46,8 +46,11 @@ _T = TypeVar("_T")
 _ATTEMPTS: Final = 4
 _TICK: Final = dt.timedelta(microseconds=1)
 _CLASHES: Final = ("40P01", "40001")  # deadlock, serialization failure
-_DENSE: Final = 50
-"""Items a point from which on it pays to ask first whether any of them is there already."""
+_WORTH_ASKING: Final = 500
+"""Items from which on it pays to ask first whether any of them is there already."""
+
+_ASKED: Final = 50
+"""How many points are asked for."""
 
 
 class DriverWork(Protocol):
@@ -144,18 +147,21 @@ class PostgresHistory(SqlAdapter):
         self, work: DriverWork, sources: Sequence[tuple[HisPoint, list[Mapping[str, Any]]]]
     ) -> int:
         likely_there = await self._is_likely_there(work, _bounds_of_items(sources))
-        sent = CheckedRows(sources)
         try:
             if not likely_there:
-                await self._send_new(work, sent)
-                return sent.count
-        except UnfitError:
-            pass  # put in order they may fit
-        except _KeyTakenError:
-            likely_there = True
-        points = [PointItems(point.id, check_items(point, own)) for point, own in sources]
-        await self._merge(work, points, likely_there=likely_there)
-        return all_items(points)
+                try:
+                    return await self._send_new(work, CheckedRows(sources))
+                except _KeyTakenError:
+                    likely_there = True
+            async with work.driver.transaction():  # a savepoint
+                staging = await self._make_staging(work)
+                sent = await self._send(work, staging, CheckedRows(sources))
+            await self._upsert(work, staging)
+        except UnfitError:  # put in order they may fit
+            points = [PointItems(point.id, check_items(point, own)) for point, own in sources]
+            await self._merge(work, points, likely_there=likely_there)
+            return all_items(points)
+        return sent
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async def store() -> None:
@@ -189,21 +195,28 @@ class PostgresHistory(SqlAdapter):
                 return
         staging = await self._make_staging(work)
         await self._send(work, staging, encoded(points))
-        # They were sent by key, and so they are locked: two writers who lock in different orders
-        # wait for each other. For the same reason removals are written first, and deleted then.
-        await self._execute(work, statements.upsert(self.tables.history, "postgresql", staging))
+        await self._upsert(work, staging)
         if removing:
             await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
+
+    async def _upsert(self, work: DriverWork, staging: Table) -> None:
+        """Insert or replace the rows of a staging table.
+
+        They were sent by key, and so they are locked: two writers who lock in different orders wait
+        for each other. For the same reason removals are written first, and deleted then.
+        """
+        await self._execute(work, statements.upsert(self.tables.history, "postgresql", staging))
 
     async def _is_likely_there(self, work: DriverWork, bounds: _Bounds | None) -> bool:
         """Tell whether there are items where some are about to be written.
 
-        Asked where it costs little beside the writing.
+        Asked of some of the points, where it costs little beside the writing.
         """
-        if bounds is None or bounds.items < _DENSE * len(bounds.ids):
+        if bounds is None or bounds.items < _WORTH_ASKING:
             return False
+        some = bounds.ids[:: 1 + len(bounds.ids) // _ASKED]
         span = {"start": bounds.first, "end": bounds.last + _TICK}
-        return bool(await work.fetch(history.is_there, points=bounds.ids, **span))
+        return bool(await work.fetch(history.is_there, points=some, **span))
 
     async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
         async with self._history_work() as work:
@@ -224,23 +237,24 @@ class PostgresHistory(SqlAdapter):
         await self._execute(work, CreateTable(staging))
         return staging
 
-    async def _send_new(self, work: DriverWork, rows: Iterable[bytes]) -> None:
+    async def _send_new(self, work: DriverWork, rows: Iterable[bytes]) -> int:
         try:
             async with work.driver.transaction():  # a savepoint
-                await self._send(work, self.tables.history, rows)
+                return await self._send(work, self.tables.history, rows)
         except Exception as exc:
             if is_key_conflict(exc):
                 raise _KeyTakenError from exc
             raise
 
-    async def _send(self, work: DriverWork, target: Table, rows: Iterable[bytes]) -> None:
-        await work.driver.copy_to_table(
+    async def _send(self, work: DriverWork, target: Table, rows: Iterable[bytes]) -> int:
+        status = await work.driver.copy_to_table(
             target.name,
             schema_name=target.schema,
             columns=["point_id", "ts", "val", "obj"],
             source=_each(rows),
             format="binary",
         )
+        return _count(status)
 
     async def _his_remove(self, id: str, span: Span) -> int:
         async def remove() -> int:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tests.backends import pool_use
 
 _NOON = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
 _SECOND = dt.timedelta(seconds=1)
-_MANY = 300_000
+_MANY = 120_000
 
 
 def _point(id: str) -> Entity:
@@ -58,16 +58,32 @@ async def _raw(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
         await connection.close()
 
 
-async def _backend_that_copies(sql: asyncpg.Connection[Any]) -> int:
-    """Wait until a COPY has been going on for a while, and return its server process."""
-    query = """
-        SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY %' AND state = 'active'
-        AND datname = current_database() AND clock_timestamp() - query_start > '0.02 s'
+@asynccontextmanager
+async def _stopped_in_the_middle(url: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Let writers come as far as one key, which somebody else is about to write.
+
+    Gives what waits until one has come there, and returns its server process.
     """
-    async with asyncio.timeout(30):
-        while (pid := await sql.fetchval(query)) is None:  # noqa: ASYNC110 - of the server
-            await asyncio.sleep(0.001)
-    return int(pid)
+
+    async def arrived() -> int:
+        waits = """
+            SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+            AND datname = current_database() AND application_name = 'hsorm'
+        """
+        async with asyncio.timeout(60):
+            while (pid := await watching.fetchval(waits)) is None:  # noqa: ASYNC110 - of the server
+                await asyncio.sleep(0.01)
+        return int(pid)
+
+    async with _raw(url) as watching:
+        blocking = await asyncpg.connect(url)
+        await blocking.execute("BEGIN")
+        middle = _NOON + _MANY // 2 * _SECOND
+        await blocking.execute("INSERT INTO history (point_id, ts) VALUES ('a', $1)", middle)
+        try:
+            yield arrived
+        finally:
+            blocking.terminate()  # what it wrote never was
 
 
 async def _until_gone(sql: asyncpg.Connection[Any]) -> None:
@@ -91,7 +107,7 @@ async def main():
         if sys.argv[2] == "straight":
             await store.his_write("a", _items(_MANY))
         else:
-            await store.his_write_batch(_records(3 * _MANY))
+            await store.his_write_batch(_records(_MANY))
 
 asyncio.run(main())
 """
@@ -99,16 +115,16 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("way", ["straight", "stream"])
 async def test_a_writer_that_is_killed_leaves_nothing(points: str, way: str) -> None:
-    """In the middle of COPY, by SIGKILL."""
+    """In the middle of COPY, or of the merge after it, by SIGKILL."""
     command = [sys.executable, "-c", _WRITER, points, way]
-    writer = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2])
-
-    async with _raw(points) as sql:
-        await _backend_that_copies(sql)
+    async with _stopped_in_the_middle(points) as arrived:
+        writer = await asyncio.create_subprocess_exec(*command, cwd=Path(__file__).parents[2])
+        await arrived()
         writer.send_signal(signal.SIGKILL)
         assert await writer.wait() == -signal.SIGKILL
-        await _until_gone(sql)
 
+    async with _raw(points) as sql:
+        await _until_gone(sql)
         assert await sql.fetchval("SELECT count(*) FROM history") == 0
         assert await sql.fetchval("SELECT count(*) FROM history_changes") == 0
 
@@ -116,14 +132,15 @@ async def test_a_writer_that_is_killed_leaves_nothing(points: str, way: str) -> 
 @pytest.mark.parametrize("there", [False, True], ids=["new", "there"])
 async def test_a_writer_that_is_cancelled_leaves_nothing(points: str, there: bool) -> None:
     """And its pool can be used."""
-    async with TimescaleAdapter(points) as store, _raw(points) as sql:
+    async with TimescaleAdapter(points) as store:
         if there:
             await store.his_write("a", _items(10))
-        writing = asyncio.ensure_future(store.his_write("a", _items(_MANY)))
-        await _backend_that_copies(sql)
-        writing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await writing
+        async with _stopped_in_the_middle(points) as arrived:
+            writing = asyncio.ensure_future(store.his_write("a", _items(_MANY)))
+            await arrived()
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
 
         assert pool_use(store) == 0
         assert len(await store.his_read("a", ALWAYS)) == (10 if there else 0)
@@ -150,10 +167,11 @@ async def test_a_source_that_is_slow_can_be_cancelled(points: str) -> None:
 async def test_a_connection_that_is_lost_leaves_nothing(points: str) -> None:
     """A clear error; the next write works."""
     async with TimescaleAdapter(points) as store, _raw(points) as sql:
-        writing = asyncio.ensure_future(store.his_write("a", _items(_MANY)))
-        await sql.execute("SELECT pg_terminate_backend($1)", await _backend_that_copies(sql))
-        with pytest.raises(StorageUnavailableError):
-            await writing
+        async with _stopped_in_the_middle(points) as arrived:
+            writing = asyncio.ensure_future(store.his_write("a", _items(_MANY)))
+            await sql.execute("SELECT pg_terminate_backend($1)", await arrived())
+            with pytest.raises(StorageUnavailableError):
+                await writing
 
         assert await store.his_read("a", ALWAYS) == []
         await store.his_write("a", _items(20))
@@ -239,12 +257,11 @@ async def test_a_server_process_that_is_killed_leaves_nothing(server: Server) ->
     async with TimescaleAdapter(server.url) as store:
         await store.load_entities([_point("a"), _point("b")])
         await store.his_write("b", _items(1_000))
-        writing = asyncio.ensure_future(store.his_write("a", _items(_MANY)))
-        async with _raw(server.url) as sql:
-            pid = await _backend_that_copies(sql)
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(StorageUnavailableError):
-            await writing
+        async with _stopped_in_the_middle(server.url) as arrived:
+            writing = asyncio.ensure_future(store.his_write("a", _items(_MANY)))
+            os.kill(await arrived(), signal.SIGKILL)
+            with pytest.raises(StorageUnavailableError):
+                await writing
 
         found = await _when_back(store)
     assert (len(found["a"]), len(found["b"])) == (0, 1_000)
@@ -257,12 +274,12 @@ async def test_a_server_that_is_stopped_at_once_leaves_nothing(server: Server) -
         await store.load_entities([_point("a"), _point("b")])
         await store.his_clear("a")
         await store.his_clear("b")
-        writing = asyncio.ensure_future(store.his_write_batch(_records(3 * _MANY)))
-        async with _raw(server.url) as sql:
-            await _backend_that_copies(sql)
-        await asyncio.to_thread(server.crash)
-        with pytest.raises(StorageUnavailableError):
-            await writing
+        async with _stopped_in_the_middle(server.url) as arrived:
+            writing = asyncio.ensure_future(store.his_write_batch(_records(_MANY)))
+            await arrived()
+            await asyncio.to_thread(server.crash)
+            with pytest.raises(StorageUnavailableError):
+                await writing
 
         found = await _when_back(store)
         assert (found["a"], found["b"]) == ([], [])
@@ -293,7 +310,7 @@ async def test_a_full_disk_is_a_clear_error(server: Server, tmp_path_factory: An
             await store.his_write("b", _items(100))
 
             with pytest.raises(StorageError, match="No space left on device"):
-                await store.his_write("a", _items(_MANY))
+                await store.his_write("a", _items(3 * _MANY))
 
             assert await store.his_read("a", ALWAYS) == []
             assert len(await store.his_read("b", ALWAYS)) == 100
