@@ -23,6 +23,7 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, distinct_on
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
@@ -50,9 +51,12 @@ __all__ = [
 ]
 
 
-def _row(tables: Tables) -> tuple[ColumnElement[Any], ...]:
-    history = tables.history
-    return history.c.ts, history.c.val, cast(history.c.obj, Text()).label("obj")
+def _row(tables: Tables, dialect: str) -> tuple[ColumnElement[Any], ...]:
+    columns = tables.history.c
+    ts: ColumnElement[Any] = columns.ts
+    if dialect == "sqlite":  # microseconds, of which many are made datetimes faster than each
+        ts = type_coerce(ts, BigInteger())
+    return ts, columns.val, cast(columns.obj, Text()).label("obj")
 
 
 def _span(columns: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool]:
@@ -67,12 +71,15 @@ def _of_point(columns: ReadOnlyColumnCollection[str, Any]) -> ColumnElement[bool
 
 
 def items_of(tables: Tables, dialect: str) -> Select[Any]:
-    """Select `ts`, `val` and `obj` (as text) of the point `id` in `[start, end)`, oldest first."""
+    """Select `ts`, `val` and `obj` (as text) of the point `id` in `[start, end)`, oldest first.
+
+    On SQLite `ts` is microseconds since 1970, here and below.
+    """
     columns = tables.history.c
     # A span may cover several chunks, whose order is the planner's choice without ORDER BY; the key
     # yields this order by itself.
     return (
-        select(*_row(tables))
+        select(*_row(tables, dialect))
         .where(_of_point(columns), _span(columns))
         .order_by(columns.point_id, columns.ts)
     )
@@ -88,7 +95,9 @@ def items_before(tables: Tables, dialect: str) -> Select[Any]:
     columns = tables.history.c
     earlier = columns.ts < bindparam("end", type_=columns.ts.type)
     newest = (columns.point_id.desc(), columns.ts.desc())
-    return select(*_row(tables)).where(_of_point(columns), earlier).order_by(*newest).limit(1)
+    return (
+        select(*_row(tables, dialect)).where(_of_point(columns), earlier).order_by(*newest).limit(1)
+    )
 
 
 def items_listed(tables: Tables, dialect: str) -> Select[Any]:
@@ -99,7 +108,7 @@ def items_listed(tables: Tables, dialect: str) -> Select[Any]:
     columns = tables.history.c
     listed = IsListed(columns.point_id, bindparam("ids", type_=Text()))
     return (
-        select(columns.point_id, *_row(tables))
+        select(columns.point_id, *_row(tables, dialect))
         .where(listed, _span(columns))
         .order_by(columns.point_id, columns.ts)
     )

@@ -134,12 +134,12 @@ class Instant(TypeDecorator[dt.datetime]):
 
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICRO = dt.timedelta(microseconds=1)
 
 
 def to_micros(ts: dt.datetime) -> int:
     """Return an aware datetime as microseconds since 1970."""
-    return (ts - _EPOCH) // _MICRO
+    since = ts - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> dt.datetime:

@@ -36,30 +36,35 @@ class SqlHistory(SqlCore, History):
         values = {"ids": as_listed(rows), "start": span.start, "end": span.end}
         for id, *row in await self._look(history.items_listed, **values):
             rows[id].append(row)
-        return [_items(rows[point.id], point, zone) for point in points]
+        return [self._as_items(rows[point.id], point, zone) for point in points]
 
     async def _all_items(self, point: HisPoint, span: Span, zone: ZoneInfo) -> list[HisItem]:
         rows = await self._look(history.items_of, id=point.id, start=span.start, end=span.end)
-        return _items(rows, point, zone)
+        return self._as_items(rows, point, zone)
 
     async def _first_items(
         self, point: HisPoint, span: Span, zone: ZoneInfo, limit: int
     ) -> list[HisItem]:
         values = {"id": point.id, "start": span.start, "end": span.end, "most": min(limit, _MOST)}
-        return _items(await self._look(history.items_of_first, **values), point, zone)
+        rows = await self._look(history.items_of_first, **values)
+        return self._as_items(rows, point, zone)
 
     async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
         rows = await self._look(history.items_before, id=point.id, end=ts)
-        return _items(rows, point, point.zone)
+        return self._as_items(rows, point, point.zone)
 
     async def _his_extent(self, id: str) -> tuple[int, dt.datetime | None, dt.datetime | None]:
         ((size, first, last),) = await self._look(history.items_extent, id=id)
         return size, first, last
 
+    def _as_items(self, rows: Sequence[Any], point: HisPoint, zone: ZoneInfo) -> list[HisItem]:
+        stamps, unit = self._stamps(rows, zone), point.unit
+        vals = [from_row(val, obj, unit) for _, val, obj in rows]
+        return [{"ts": ts, "val": val} for ts, val in zip(stamps, vals, strict=True)]
 
-def _items(rows: Iterable[Any], point: HisPoint, zone: ZoneInfo) -> list[HisItem]:
-    unit = point.unit
-    return [{"ts": ts.astimezone(zone), "val": from_row(val, obj, unit)} for ts, val, obj in rows]
+    def _stamps(self, rows: Sequence[Any], zone: ZoneInfo) -> list[dt.datetime]:
+        """Return the `ts` of rows in a zone."""
+        return [row[0].astimezone(zone) for row in rows]
 
 
 async def hold_points(work: Work, ids: Sequence[str]) -> None:

@@ -8,10 +8,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     URL,
@@ -32,10 +33,12 @@ from hsorm.errors import StorageUrlError
 from hsorm.his.batches import PointItems, all_items
 from hsorm.his.rows import to_row
 from hsorm.his.span import Span
-from hsorm.kinds import REMOVE, Kind
+from hsorm.his.stamps import SINCE_1970, local_stamps
+from hsorm.kinds import REMOVE
 from hsorm.sql import history, statements, watching
 from hsorm.sql.indexes import Indexed, indexed_tags
 from hsorm.sql.tag_index import TagIndex
+from hsorm.sql.types import to_micros
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed
@@ -221,12 +224,21 @@ class SqliteAdapter(SqlAdapter):
                 if val is REMOVE:
                     removed.append({"item_point": id, "item_ts": ts})
                 else:
-                    written.append(_history_row(id, ts, val))
+                    written.append((id, to_micros(ts), *to_row(val)))
         if removed:
             await work.connection.execute(statements.delete_history_at(self.tables), removed)
         if written:
-            upsert = statements.upsert(self.tables.history, "sqlite")
-            await work.connection.execute(upsert, written)
+            # As the driver takes them: SQLAlchemy would look at each value of each row.
+            await work.connection.exec_driver_sql(self._upsert_history, written)
+
+    @cached_property
+    def _upsert_history(self) -> str:
+        sql, names, _ = self._named(statements.upsert(self.tables.history, "sqlite"))
+        assert names == ("point_id", "ts", "val", "obj")  # noqa: S101 - what the tuples are
+        return sql
+
+    def _stamps(self, rows: Sequence[Any], zone: ZoneInfo) -> list[dt.datetime]:
+        return local_stamps((row[0] for row in rows), zone, SINCE_1970)
 
     async def _his_remove(self, id: str, span: Span) -> int:
         async with self._work_here() as work:
@@ -283,11 +295,6 @@ class _Look:
                 self._seen = now
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _history_row(id: str, ts: dt.datetime, val: Kind) -> dict[str, Any]:
-    number, obj = to_row(val)  # SQLite makes a NULL of NaN, and `from_row` NaN of no value at all
-    return {"point_id": id, "ts": ts, "val": number, "obj": obj}
 
 
 def _engine(path: str) -> AsyncEngine:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import ClauseElement
 
 from hsorm.kinds import MARKER, Entity, Number, Ref, Symbol
-from hsorm.sql import changing, statements
+from hsorm.sql import changing, history, statements
 from hsorm.storage.timescale import TimescaleAdapter
 from tests.backends import SERVERS
 from tests.conftest import Record
@@ -243,3 +243,24 @@ async def test_a_day_of_history_touches_the_chunks_of_that_day(loaded: Timescale
         )
     assert len(touched) == 1
     assert touched == {"history"} if chunks == 0 else chunks >= 3
+
+
+@pytest.mark.parametrize("which", ["packed", "copied"])
+async def test_reads_of_a_day_touch_the_chunks_of_that_day(
+    loaded: TimescaleAdapter, which: str
+) -> None:
+    """What `his_read` and `his_arrow` run: of several points as well."""
+    start = _START + dt.timedelta(days=10)
+    values = {"points": ["p1", "p2"], "start": start, "end": start + dt.timedelta(days=1)}
+    statement = (
+        history.items_packed(loaded.tables, "postgresql").params(most=None)
+        if which == "packed"
+        else history.items_copied(loaded.tables)
+    )
+
+    plan = await _plan(loaded, statement.params(**values))
+
+    assert _of_type(plan, "Seq Scan") == []
+    assert all(name.endswith("history_pkey") for name in _indexes(plan))
+    touched = {node["Relation Name"] for node in plan if "Relation Name" in node}
+    assert len(touched - {"history"} or touched) == 1  # or the one table that there is
