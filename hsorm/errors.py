@@ -20,6 +20,7 @@ __all__ = [
     "HsormError",
     "InvalidCursorError",
     "InvalidDiffError",
+    "InvalidRollupError",
     "InvalidTagError",
     "InvalidWatchError",
     "MissingExtraError",
@@ -351,6 +352,21 @@ class HisWriteError(HsormError, ValueError):
     def __str__(self) -> str:
         whose = f"history of @{self.id}" if self.id else "history"
         return f"{whose}, item {self.index}: {self.reason}; nothing was written"
+
+
+class InvalidRollupError(HsormError, ValueError):
+    """A rollup that cannot be: no interval, no fold, or one that does not fit its points.
+
+    Attributes:
+        reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"rollup: {self.reason}"
 
 
 class StorageError(HsormError):

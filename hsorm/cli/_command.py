@@ -15,7 +15,13 @@ import typer
 from rich.markup import escape
 
 from hsorm.cli._session import CliError, Session
-from hsorm.errors import FilterSyntaxError, HsormError, RangeSyntaxError, StorageUrlError
+from hsorm.errors import (
+    FilterSyntaxError,
+    HsormError,
+    InvalidRollupError,
+    RangeSyntaxError,
+    StorageUrlError,
+)
 
 __all__ = ["DebugOption", "UrlOption", "command", "exit_code_of", "make_group", "report"]
 
@@ -36,7 +42,7 @@ DebugOption: TypeAlias = Annotated[
 
 _Body = TypeVar("_Body", bound=Callable[..., Coroutine[Any, Any, None]])
 
-_USAGE = (FilterSyntaxError, RangeSyntaxError, StorageUrlError)
+_USAGE = (FilterSyntaxError, InvalidRollupError, RangeSyntaxError, StorageUrlError)
 
 
 def command(

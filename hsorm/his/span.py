@@ -21,7 +21,7 @@ from hsorm.zones import zone_of
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-__all__ = ["ALWAYS", "Range", "Span", "midnight", "parse_range", "span_of"]
+__all__ = ["ALWAYS", "Range", "Span", "first_instant", "midnight", "parse_range", "span_of"]
 
 _DAY: Final = dt.timedelta(days=1)
 
@@ -71,12 +71,20 @@ def midnight(day: dt.date, zone: ZoneInfo) -> dt.datetime:
     Raises:
         OverflowError: The instant lies before the year 1 or after 9999 in UTC.
     """
-    wall = dt.datetime.combine(day, dt.time())
+    return first_instant(dt.datetime.combine(day, dt.time()), zone)
+
+
+def first_instant(wall: dt.datetime, zone: ZoneInfo) -> dt.datetime:
+    """Return the first instant of a local time (naive), in UTC; see `midnight`.
+
+    Raises:
+        OverflowError: The instant lies before the year 1 or after 9999 in UTC.
+    """
     # To UTC at once: two aware values that share a tzinfo compare and subtract by wall clock.
     first = wall.replace(tzinfo=zone).astimezone(dt.UTC)
     if first.astimezone(zone).replace(tzinfo=None) == wall:
         return first
-    # A gap: read with the offset from before it, midnight comes too late; with the later offset
+    # A gap: read with the offset from before it, it comes too late; with the later offset
     # (fold=1) too early. The jump lies between the two, not always at 00:00 (Toronto, 1919).
     early = wall.replace(tzinfo=zone, fold=1).astimezone(dt.UTC)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -22,6 +22,7 @@ from hsorm.his.batches import PointItems, all_items, group_records, one_zone
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.span import ALWAYS, Range, Span, span_of
 from hsorm.kinds import Entity, Number, Ref, as_ref
+from hsorm.storage._rollups import Rollups
 from hsorm.storage._shared import utc_now
 from hsorm.storage.protocol import AnyId, HisArrays, HisItem, HisSource, Id
 
@@ -40,7 +41,7 @@ _PART: Final = 100_000
 _TICK: Final = dt.timedelta(microseconds=1)
 
 
-class History(ABC):
+class History(Rollups):
     """`HistoryReader` and `HistoryWriter`, over what a backend does with its rows."""
 
     # ---- what the backends do -------------------------------------------------------------------

@@ -14,7 +14,8 @@ from hsorm.his.rows import from_row
 from hsorm.his.span import Span
 from hsorm.sql import changing, history
 from hsorm.storage._history import History
-from hsorm.storage._sql_core import SqlCore, Work, as_listed
+from hsorm.storage._sql_core import Work, as_listed
+from hsorm.storage._sql_rollups import SqlRollups
 from hsorm.storage.protocol import HisItem
 
 __all__ = ["SqlHistory"]
@@ -22,7 +23,7 @@ __all__ = ["SqlHistory"]
 _MOST = 2**63 - 1  # the greatest LIMIT that a database takes
 
 
-class SqlHistory(SqlCore, History):
+class SqlHistory(SqlRollups, History):
     """The part of a SQL adapter that reads history."""
 
     async def _his_items(

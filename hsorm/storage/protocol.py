@@ -27,6 +27,7 @@ from typing import (
 )
 
 from hsorm.filter.ast import Node
+from hsorm.his.rollup import Fill, Fold
 from hsorm.his.span import Range, Span
 from hsorm.kinds import Entity, Number, Ref
 from hsorm.ops.commits import Committed, Diff
@@ -422,6 +423,49 @@ class HistoryReader(Protocol):
         Raises:
             MissingExtraError: pandas or pyarrow is not installed.
             HsormError: As for `his_arrow`.
+        """
+        ...
+
+    async def his_rollup(
+        self,
+        ids: AnyId | Iterable[AnyId],
+        range_str: Range,
+        interval: str | Number | dt.timedelta,
+        fold: Fold,
+        *,
+        tz: str | None = None,
+        fill: Fill = "none",
+    ) -> dict[AnyId, list[HisItem]]:
+        """Roll up the history of points: what its items come to, interval by interval.
+
+        `hsorm.his.rollup` says what that means, on days of 23 and 25 hours as well.
+
+        Args:
+            ids: One point or several; none is an empty answer.
+            range_str: The range.
+            interval: `"15min"`, `"1hr"`, `"1day"`, `"1wk"`, `"1mo"`, `"1yr"`; such a Number, or a
+                timedelta. They follow the clock and the calendar of the points' zone.
+            fold: `avg`, `min`, `max`, `sum`, `spread` (the greatest less the least), `count`,
+                `first` and `last` are of the items in the interval. `twa`, the time-weighted
+                average, and `duration`, the time in each state of a Bool or Str point, count an
+                item for as long as it holds: until the next one, at most until now.
+            tz: As for `his_read_batch`.
+            fill: Intervals without a value are left out (`none`), or have that of the one before
+                (`previous`; not for `sum`, `count` and `duration`).
+
+        Returns:
+            For each point, by its id as it was given, `ts`, where the interval begins, and `val`: a
+            Number in the point's unit, of `count` without one; of `first` and `last` the value; of
+            `duration` a dict of Numbers in sec by state. NA and NaN are skipped, and a Bool counts
+            as 1 or 0 in an average.
+
+        Raises:
+            InvalidRollupError: There is no such interval, fold or fill, the fold does not fit the
+                kind of a point, or there are more than a million intervals.
+            RangeSyntaxError: `range_str` is no range.
+            UnknownEntityError: No entity has one of the ids.
+            HisConfigError: As for `his_read_batch`.
+            LookupError: There is no such zone as `tz`.
         """
         ...
 

@@ -105,6 +105,10 @@ class TestRef(conformance.RefTests):
     """What refers to what."""
 
 
+class TestRollups(conformance.RollupTests):
+    """`his_rollup`."""
+
+
 class TestSharedLive(conformance.SharedLiveTests):
     """Live data of two adapters."""
 

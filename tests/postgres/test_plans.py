@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import ClauseElement
 
 from hsorm.kinds import MARKER, Entity, Number, Ref, Symbol
-from hsorm.sql import changing, history, statements
+from hsorm.sql import changing, history, rollups, statements
 from hsorm.storage.timescale import TimescaleAdapter
 from tests.backends import SERVERS
 from tests.conftest import Record
@@ -264,3 +264,34 @@ async def test_reads_of_a_day_touch_the_chunks_of_that_day(
     assert all(name.endswith("history_pkey") for name in _indexes(plan))
     touched = {node["Relation Name"] for node in plan if "Relation Name" in node}
     assert len(touched - {"history"} or touched) == 1  # or the one table that there is
+
+
+def _rollup(store: TimescaleAdapter, name: str, start: dt.datetime) -> Any:
+    """Return the statement of a rollup of two points over a day, by the hour."""
+    bounds = [start + dt.timedelta(hours=hour) for hour in range(25)]
+    values = {
+        "ids": '["p1","p2"]', "start": start, "end": bounds[-1], "until": bounds[-1],
+        "step": dt.timedelta(hours=1), "origin": start, "bounds": bounds,
+        "begins": bounds[:-1], "ends": bounds[1:],
+    }  # fmt: skip
+    statement: Any = {
+        "even": rollups.numbers("avg", even=True),
+        "uneven": rollups.numbers("avg", even=False),
+        "last": rollups.ends("last"),
+        "over time": rollups.held("twa", even=True),
+    }[name](store.tables, "postgresql")
+    return statement.params(
+        {name: values[name] for name in statement.compile().params.keys() & values}
+    )
+
+
+@pytest.mark.parametrize("name", ["even", "uneven", "last", "over time"])
+async def test_a_rollup_of_a_day_touches_the_chunks_of_that_day(
+    loaded: TimescaleAdapter, name: str
+) -> None:
+    plan = await _plan(loaded, _rollup(loaded, name, _START + dt.timedelta(days=10)))
+
+    assert _of_type(plan, "Seq Scan") == []
+    assert all(index.endswith("history_pkey") for index in _indexes(plan))
+    scans = _of_type(plan, "Index Scan", "Index Only Scan", "Bitmap Heap Scan")
+    assert len({scan["Relation Name"] for scan in scans}) == 1

@@ -40,6 +40,7 @@ from hsorm.testing.conformance.live import LiveTagTests  # noqa: E402
 from hsorm.testing.conformance.nav import NavTests, NavTreeTests  # noqa: E402
 from hsorm.testing.conformance.points import PointTests  # noqa: E402
 from hsorm.testing.conformance.reads import ReadTests, TrashTests  # noqa: E402
+from hsorm.testing.conformance.rollups import RollupTests  # noqa: E402
 from hsorm.testing.conformance.search import SearchTests  # noqa: E402
 from hsorm.testing.conformance.shared import (  # noqa: E402
     DurableLiveTests,
@@ -87,6 +88,7 @@ __all__ = [
     "PointTests",
     "ReadTests",
     "RefTests",
+    "RollupTests",
     "SearchTests",
     "SharedLiveTests",
     "SharedTests",

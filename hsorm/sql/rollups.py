@@ -1,0 +1,409 @@
+"""The statements of rollups: see `hsorm.his.rollup` for what they have to come to.
+
+Where intervals begin is worked out in Python, by the clock and the calendar of a zone, and given to
+the database: so an interval is the same on each. PostgreSQL finds the interval of an item among
+them with `width_bucket`, or with `date_bin` where all are equally long. SQLite looks up the items
+of each interval by key. Points are `ids`, a JSON array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Double,
+    Executable,
+    FromClause,
+    Interval,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.elements import Grouping
+
+from hsorm.his.rollup import Fold
+from hsorm.sql.constructs import GivenTexts
+from hsorm.sql.models import Tables
+from hsorm.sql.types import Instant
+
+__all__ = ["ends", "extents", "held", "numbers", "picked"]
+
+_Built = Callable[[Tables, str], Executable]
+
+_NAN: Final[ColumnElement[float]] = literal_column("CAST('NaN' AS double precision)", Double())
+
+
+def _given() -> FromClause:
+    return GivenTexts(bindparam("ids", type_=Text())).table_valued(
+        Column("value", Text()), name="given"
+    )
+
+
+def _intervals() -> FromClause:
+    """Return the intervals as rows (SQLite): `key` is the place, `value` is `[begin, end]`.
+
+    Both lie within `[start, end]`: of two conditions `ts >= …` SQLite would look up but one.
+    """
+    return func.json_each(bindparam("bounds", type_=Text())).table_valued(
+        Column("key", BigInteger()), Column("value", Text()), name="intervals"
+    )
+
+
+def _of(columns: Any, point: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that an item is of a point and lies in `[start, end)`."""
+    start, end = (bindparam(name, type_=columns.ts.type) for name in ("start", "end"))
+    return and_(columns.point_id == point, columns.ts >= start, columns.ts < end)
+
+
+def _within(columns: Any, point: ColumnElement[Any], intervals: Any) -> ColumnElement[bool]:
+    """Return the condition that an item is of a point and lies in an interval (SQLite)."""
+    begin, end = _ends_of(intervals)
+    return and_(columns.point_id == point, columns.ts >= begin, columns.ts < end)
+
+
+def _ends_of(intervals: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    value = intervals.c.value
+    begin, end = (func.json_extract(value, literal_column(f"'$[{i}]'")) for i in (0, 1))
+    return type_coerce(begin, BigInteger()), type_coerce(end, BigInteger())
+
+
+def _is_number(columns: Any, dialect: str) -> ColumnElement[bool]:
+    """Return the condition that an item is a number that is one; SQLite has no NaN."""
+    there: ColumnElement[bool] = columns.val.is_not(None)
+    return there if dialect == "sqlite" else and_(there, columns.val != _NAN)
+
+
+def _is_known(columns: Any, dialect: str) -> ColumnElement[bool]:
+    """Return the condition that an item is neither NA nor NaN."""
+    if dialect == "sqlite":
+        kind = func.json_extract(columns.obj, literal_column("'$._kind'"))
+    else:
+        kind = cast(columns.obj, columns.obj.type)[literal_column("'_kind'", Text())].as_string()
+    not_na = kind.is_distinct_from(literal_column("'na'", Text()))
+    number = and_(columns.obj.is_(None), _is_number(columns, dialect))
+    return or_(number, and_(columns.obj.is_not(None), not_na))
+
+
+def _bucket(ts: ColumnElement[Any], *, even: bool) -> ColumnElement[Any]:
+    """Return what names the interval of an item (PostgreSQL): its place, or begin if `even`."""
+    if not even:
+        return func.width_bucket(ts, _bounds(), type_=BigInteger())
+    step, origin = bindparam("step", type_=Interval()), bindparam("origin", type_=Instant())
+    return func.date_bin(step, ts, origin, type_=Instant())
+
+
+def _end_of(bucket: ColumnElement[Any], *, even: bool) -> ColumnElement[Any]:
+    """Return where an interval on PostgreSQL ends, of what `_bucket` returned."""
+    if even:
+        return bucket + bindparam("step", type_=Interval())
+    end: ColumnElement[Any] = Grouping(_bounds())[bucket + 1]
+    return end
+
+
+def _bounds() -> ColumnElement[Any]:
+    return bindparam("bounds", type_=ARRAY(Instant()))
+
+
+# ---- where history lies -------------------------------------------------------------------------
+
+
+def extents(tables: Tables, dialect: str) -> Select[Any]:
+    """Select of each point its id, its first and last `ts` in `[start, end)`, and what was before.
+
+    That is `ts`, `val` and `obj` (as text) of the last item before `start`, or NULL.
+    """
+    given, history = _given(), tables.history.alias("before")
+    own, inner = tables.history.alias("own").c, tables.history.alias("earlier").c
+    first, last = (
+        select(fold(own.ts)).where(_of(own, given.c.value)).correlate(given).scalar_subquery()
+        for fold in (func.min, func.max)
+    )
+    earlier = (
+        select(func.max(inner.ts))
+        .where(inner.point_id == given.c.value, inner.ts < bindparam("start", type_=Instant()))
+        .correlate(given)
+        .scalar_subquery()
+    )
+    there = and_(history.c.point_id == given.c.value, history.c.ts == earlier)
+    obj = cast(history.c.obj, Text())
+    row = (type_coerce(first, Instant()), type_coerce(last, Instant()))
+    return select(given.c.value, *row, history.c.ts, history.c.val, obj).select_from(
+        given.outerjoin(history, there)
+    )
+
+
+# ---- folds of the items of an interval ----------------------------------------------------------
+
+
+def _folded(fold: Fold, val: ColumnElement[Any]) -> ColumnElement[Any]:
+    match fold:
+        case "avg":
+            # Not avg(): PostgreSQL's works out the variance along with it, which overflows sooner.
+            return func.sum(val) / type_coerce(func.count(val), Double())
+        case "min":
+            return func.min(val)
+        case "max":
+            return func.max(val)
+        case "spread":
+            return func.max(val) - func.min(val)
+        case "sum":
+            return func.sum(val)
+    return func.count()
+
+
+@cache
+def numbers(fold: Fold, *, even: bool) -> _Built:
+    """Return what makes the statement of `avg`, `min`, `max`, `sum`, `spread` or `count`.
+
+    It selects the id of a point, an interval, and the number; intervals without one are left out.
+    An interval is its place, from 0 on SQLite and 1 on PostgreSQL, or where it begins, if `even`.
+    """
+
+    def of(columns: Any, dialect: str) -> ColumnElement[bool]:
+        return (_is_known if fold == "count" else _is_number)(columns, dialect)
+
+    def on_sqlite(tables: Tables) -> Select[Any]:
+        given, intervals, history = _given(), _intervals(), tables.history
+        columns = history.c
+        found = and_(_within(columns, given.c.value, intervals), of(columns, "sqlite"))
+        number = func.count(columns.ts) if fold == "count" else _folded(fold, columns.val)
+        # Outer joins, for SQLite does not turn them around: it would walk all items of a point, and
+        # look for the interval of each among all. The condition after grouping leaves them so.
+        return (
+            select(given.c.value, intervals.c.key, number)
+            .select_from(given.outerjoin(intervals, true()).outerjoin(history, found))
+            .group_by(given.c.value, intervals.c.key)
+            .having(func.count(columns.ts) > 0)
+        )
+
+    def build(tables: Tables, dialect: str) -> Executable:
+        if dialect == "sqlite":
+            return on_sqlite(tables)
+        given, columns = _given(), tables.history.c
+        bucket = _bucket(columns.ts, even=even).label("bucket")
+        # A subquery for each point: to group by point and interval costs half as much again.
+        grouped = (
+            select(bucket, _folded(fold, columns.val).label("number"))
+            .where(_of(columns, given.c.value), of(columns, dialect))
+            .group_by(bucket)
+            .lateral("grouped")
+        )
+        return select(given.c.value, grouped.c.bucket, grouped.c.number).select_from(
+            given.join(grouped, true())
+        )
+
+    return build
+
+
+@cache
+def ends(fold: Fold) -> _Built:
+    """Return what makes the statement of `first` or `last`, looked up for each interval by key.
+
+    It selects the id of a point, the place of an interval, and `val` and `obj` (as text).
+    """
+
+    def build(tables: Tables, dialect: str) -> Executable:
+        return _ends_sqlite(tables, fold) if dialect == "sqlite" else _ends_postgresql(tables, fold)
+
+    return build
+
+
+def _end(tables: Tables, fold: Fold, within: ColumnElement[bool], dialect: str) -> Any:
+    """Return the select of the first or last item that is known, within an interval."""
+    columns = tables.history.c
+    return (
+        select(columns.ts, columns.val, cast(columns.obj, Text()).label("obj"))
+        .where(within, _is_known(columns, dialect))
+        .order_by(columns.ts if fold == "first" else columns.ts.desc())
+        .limit(1)
+    )
+
+
+def _ends_postgresql(tables: Tables, fold: Fold) -> Select[Any]:
+    given, columns = _given(), tables.history.c
+    begin, end = (bindparam(name, type_=ARRAY(Instant())) for name in ("begins", "ends"))
+    intervals = (
+        func.unnest(begin, end)
+        .table_valued("begin", "end", with_ordinality="place", name="intervals")
+        .render_derived()
+    )
+    within = and_(columns.ts >= intervals.c.begin, columns.ts < intervals.c.end)
+    within = and_(_of(columns, given.c.value), within)
+    item = _end(tables, fold, within, "postgresql").lateral("item")
+    source = given.join(intervals, true()).join(item, true())
+    place = intervals.c.place - 1
+    return select(given.c.value, place, item.c.val, item.c.obj).select_from(source)
+
+
+def _ends_sqlite(tables: Tables, fold: Fold) -> Select[Any]:
+    given, intervals, item = _given(), _intervals(), tables.history.alias("item")
+    within = _within(tables.history.c, given.c.value, intervals)
+    wanted = _end(tables, fold, within, "sqlite")
+    ts = wanted.with_only_columns(tables.history.c.ts).correlate(given, intervals)
+    there = and_(item.c.point_id == given.c.value, item.c.ts == ts.scalar_subquery())
+    # One item is all that there is to group: see `numbers` for why.
+    return (
+        select(
+            given.c.value,
+            intervals.c.key,
+            func.max(item.c.val),
+            func.max(cast(item.c.obj, Text())),
+        )
+        .select_from(given.outerjoin(intervals, true()).outerjoin(item, there))
+        .group_by(given.c.value, intervals.c.key)
+        .having(func.count(item.c.ts) > 0)
+    )
+
+
+@cache
+def picked(fold: Fold, *, even: bool) -> _Built:
+    """Return what makes the statement of `first` or `last` by the functions of TimescaleDB.
+
+    It selects the id of a point, an interval as `numbers` does, and `val` and `obj` (as text).
+    """
+
+    def build(tables: Tables, dialect: str) -> Executable:
+        given, columns = _given(), tables.history.c
+        bucket = _bucket(columns.ts, even=even).label("bucket")
+        pick = getattr(func, fold)
+        grouped = (
+            select(
+                bucket,
+                pick(columns.val, columns.ts).label("val"),
+                pick(cast(columns.obj, Text()), columns.ts).label("obj"),
+            )
+            .where(_of(columns, given.c.value), _is_known(columns, dialect))
+            .group_by(bucket)
+            .lateral("grouped")
+        )
+        row = (grouped.c.bucket, grouped.c.val, grouped.c.obj)
+        return select(given.c.value, *row).select_from(given.join(grouped, true()))
+
+    return build
+
+
+# ---- folds over time ----------------------------------------------------------------------------
+
+
+@cache
+def held(fold: Fold, *, even: bool) -> _Built:
+    """Return what makes the statement of `twa` or `duration`.
+
+    It selects the id of a point, an interval as `numbers` does, the `ts` of the first item in it,
+    seconds, whether the interval's last item is among these, and of `twa` the numbers times their
+    seconds, and the last one, NULL where it is not known; of `duration`, for each state, its `val`
+    and `obj` (as text). What the item before the interval adds is for the caller to add.
+    """
+
+    def build(tables: Tables, dialect: str) -> Executable:
+        if dialect == "sqlite":
+            items = _items_sqlite(tables)
+            point = items.c.point
+            return _of_items(fold, items, dialect, point).group_by(point)
+        given = _given()
+        items = _items_postgresql(tables, given, even=even)
+        grouped = _of_items(fold, items, dialect).lateral("grouped")
+        return select(given.c.value, *grouped.c).select_from(given.join(grouped, true()))
+
+    return build
+
+
+def _items_sqlite(tables: Tables) -> Any:
+    given, intervals, columns = _given(), _intervals(), tables.history.c
+    found = _within(columns, given.c.value, intervals)
+    following = func.lead(columns.ts).over(partition_by=given.c.value, order_by=columns.ts)
+    return (
+        select(
+            given.c.value.label("point"),
+            intervals.c.key.label("bucket"),
+            _ends_of(intervals)[1].label("bucket_end"),
+            type_coerce(columns.ts, BigInteger()).label("ts"),
+            columns.val,
+            columns.obj,
+            type_coerce(following, BigInteger()).label("following"),
+        )
+        .select_from(given.outerjoin(intervals, true()).outerjoin(tables.history, found))
+        .subquery("items")
+    )
+
+
+def _items_postgresql(tables: Tables, given: FromClause, *, even: bool) -> Any:
+    columns = tables.history.c
+    bucket = _bucket(columns.ts, even=even)
+    following = func.lead(columns.ts).over(order_by=columns.ts)
+    inner = (
+        select(
+            bucket.label("bucket"),
+            columns.ts,
+            columns.val,
+            columns.obj,
+            following.label("following"),
+        )
+        .where(_of(columns, given.c.value))
+        .correlate(given)
+        .subquery("inner_items")
+    )
+    end = _end_of(inner.c.bucket, even=even)
+    return select(inner, type_coerce(end, Instant()).label("bucket_end")).subquery("items")
+
+
+def _of_items(fold: Fold, items: Any, dialect: str, *own: ColumnElement[Any]) -> Select[Any]:
+    item = items.c
+    seconds = _seconds(item, dialect)
+    # The last item of an interval is the one after which comes none, or one of another interval.
+    is_last = or_(item.following.is_(None), item.following >= item.bucket_end)
+    number = case((_is_number(item, dialect), item.val))
+    first = func.min(item.ts, type_=Instant()) if dialect == "sqlite" else func.min(item.ts)
+    among = func.max(case((is_last, 1), else_=0))
+    statement = select(*own, item.bucket, first.label("first"))
+    if fold == "twa":
+        known = case((_is_number(item, dialect), seconds))
+        statement = statement.add_columns(
+            func.sum(known).label("seconds"),
+            among.label("is_last"),
+            func.sum(number * seconds).label("weighted"),
+            func.max(case((is_last, number))).label("last"),
+        ).group_by(item.bucket)
+    else:
+        obj = cast(item.obj, Text())
+        statement = statement.add_columns(
+            func.sum(seconds).label("seconds"),
+            among.label("is_last"),
+            item.val.label("val"),
+            obj.label("obj"),
+        ).group_by(item.bucket, item.val, obj)
+    return statement.where(item.ts.is_not(None)) if dialect == "sqlite" else statement
+
+
+def _seconds(item: Any, dialect: str) -> ColumnElement[Any]:
+    """Return for how many seconds an item holds within its interval, NULL for none.
+
+    The last one of all holds until `until`.
+    """
+    if dialect == "sqlite":
+        until = bindparam("until", type_=Instant())
+        upto: ColumnElement[Any] = func.coalesce(
+            item.following, func.max(item.ts, until, type_=BigInteger())
+        )
+        micros = func.min(upto, item.bucket_end) - item.ts
+        return func.nullif(micros / literal_column("1000000.0", Double()), 0, type_=Double())
+    until = bindparam("until", type_=Instant())
+    upto = func.least(func.coalesce(item.following, func.greatest(item.ts, until)), item.bucket_end)
+    # Not extract(), which comes to a numeric: that is three times as slow.
+    epoch = func.date_part(literal_column("'epoch'"), upto - item.ts)
+    return func.nullif(epoch, 0, type_=Double())

@@ -1,0 +1,71 @@
+"""`PostgresRollups`: rollups on PostgreSQL, with TimescaleDB or without."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+from sqlalchemy import column, select, table
+
+from hsorm.errors import StorageError
+from hsorm.sql import rollups
+from hsorm.storage._rollups import Asked, Rolled, Rollups
+from hsorm.storage._sql import SqlAdapter
+
+__all__ = ["PostgresRollups"]
+
+# So many intervals are looked up one by one in a hypertable: it takes 0.1 ms each, for each of its
+# chunks is to be left out. In a plain table it takes 0.005 ms.
+_SEEKS: Final = 2_000
+
+_OUT_OF_RANGE: Final = "22003"
+
+
+class PostgresRollups(SqlAdapter):
+    """The part of an adapter over asyncpg that rolls up history."""
+
+    _timescale: bool | None = None
+
+    async def _his_rollup(self, asked: Asked) -> Rolled:
+        try:
+            return await super()._his_rollup(asked)
+        except StorageError as exc:
+            # A sum beyond all doubles is INF everywhere else.
+            if getattr(exc.__cause__, "sqlstate", None) != _OUT_OF_RANGE:
+                raise
+            return await Rollups._his_rollup(self, asked)
+
+    async def _rollup_rows(
+        self, asked: Asked, bounds: Sequence[dt.datetime], values: dict[str, Any]
+    ) -> Iterable[Sequence[Any]]:
+        fold, many = asked.rollup.fold, len(bounds) * len(asked.points)
+        picks = fold in ("first", "last")
+        if picks and not (many > _SEEKS and await self._has_timescale()):
+            values.update(begins=bounds[:-1], ends=bounds[1:])
+            return await self._look(rollups.ends(fold), **values)
+        step = _even(bounds)
+        even = step is not None
+        values.update(bounds=bounds, step=step, origin=bounds[0])
+        if picks:
+            statement = rollups.picked(fold, even=even)
+        else:
+            make = rollups.held if asked.rollup.is_held else rollups.numbers
+            statement = make(fold, even=even)
+        rows = await self._look(statement, **values)
+        place = {bound: at for at, bound in enumerate(bounds)}
+        return ((row[0], place[row[1]] if even else row[1] - 1, *row[2:]) for row in rows)
+
+    async def _has_timescale(self) -> bool:
+        if self._timescale is None:
+            extension = table("pg_extension", column("extname"))
+            found = select(extension.c.extname).where(extension.c.extname == "timescaledb")
+            self._timescale = bool(await self._fetch(found))
+        return self._timescale
+
+
+def _even(bounds: Sequence[dt.datetime]) -> dt.timedelta | None:
+    """Return how long intervals are, if they are equally long."""
+    steps = {after - before for before, after in pairwise(bounds)}
+    return steps.pop() if len(steps) == 1 else None
