@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -14,7 +14,9 @@ from hsorm.cli._session import CliError, Session, UsageError, is_missing_file
 
 if TYPE_CHECKING:
     from hsorm.sql.indexes import Indexed
+    from hsorm.storage._postgres_policies import HisPolicy
     from hsorm.storage._sql import SqlAdapter
+    from hsorm.storage.timescale import TimescaleAdapter
 
 __all__ = ["group"]
 
@@ -95,6 +97,89 @@ async def index(
         session.say("Nothing to do: there are none of these." if drop else "Nothing to do.")
 
 
+async def policy_show(session: Session) -> None:
+    """Say what becomes of history as it grows old."""
+    async with _timescale(session) as store:
+        _say_policy(session, await store.his_policy())
+
+
+async def policy_set(
+    session: Session,
+    chunk: Annotated[
+        str | None,
+        typer.Option("--chunk", metavar="TIME", help="How much time is in a chunk: 1day, 1wk."),
+    ] = None,
+    compress_after: Annotated[
+        str | None,
+        typer.Option("--compress-after", metavar="TIME", help="Compress chunks that are older."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="TIME", help="Drop chunks that are older: 6mo, 2yr."),
+    ] = None,
+) -> None:
+    """Set what becomes of history as it grows old (TimescaleDB)."""
+    given = {"chunk": chunk, "compress_after": compress_after, "keep": keep}
+    if not any(given.values()):
+        raise UsageError("what to set? --chunk, --compress-after or --keep, with a time")
+    async with _timescale(session) as store:
+        _say_policy(session, await store.set_his_policy(**given))
+
+
+async def policy_remove(
+    session: Session,
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME…", help="compress-after or keep, or both.")
+    ],
+) -> None:
+    """Take back what was set; what is compressed stays so."""
+    taken: Any = [name.replace("-", "_") for name in names]
+    if not {"compress_after", "keep"}.issuperset(taken):
+        raise UsageError(f"{' '.join(names)}: write compress-after or keep, or both")
+    async with _timescale(session) as store:
+        _say_policy(session, await store.remove_his_policy(*taken))
+
+
+async def policy_run(
+    session: Session,
+    compress_after: Annotated[
+        str | None,
+        typer.Option("--compress-after", metavar="TIME", help="Instead of what is set."),
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option("--keep", metavar="TIME", help="Instead of what is set.")
+    ] = None,
+) -> None:
+    """Compress and drop old chunks now; dropping works with the Apache edition, too."""
+    async with _timescale(session) as store:
+        run = await store.run_his_policy(compress_after=compress_after, keep=keep)
+    session.say(f"Dropped {run.dropped:,} chunks, compressed {run.compressed:,}.")
+
+
+@asynccontextmanager
+async def _timescale(session: Session) -> AsyncIterator[TimescaleAdapter]:
+    if not session.url.startswith("postgres"):
+        raise UsageError(f"{session.shown_url} is no PostgreSQL: policies are those of TimescaleDB")
+    from hsorm.storage.timescale import TimescaleAdapter
+
+    async with session.storage() as store:
+        if not isinstance(store, TimescaleAdapter):
+            raise UsageError(f"{session.shown_url} is no PostgreSQL")
+        yield store
+
+
+def _say_policy(session: Session, policy: HisPolicy) -> None:
+    if not policy.hypertable:
+        why = "no TimescaleDB" if policy.edition == "none" else f"TimescaleDB, {policy.edition}"
+        session.say(f"history         a plain table ({why})")
+        return
+    chunks = f"{policy.chunks:,} chunks, {policy.compressed:,} compressed"
+    session.say(f"history         a hypertable (TimescaleDB, {policy.edition}), {chunks}")
+    session.say(f"chunk           {policy.chunk}")
+    session.say(f"compress-after  {policy.compress_after or 'not set'}")
+    session.say(f"keep            {policy.keep or 'not set: for ever'}")
+
+
 def _declared(texts: Sequence[str]) -> dict[str, Indexed]:
     from hsorm.sql.indexes import check_index_tags
 
@@ -170,3 +255,12 @@ command(group, "status", examples=("db status", "db status -u postgresql://me@ho
 command(
     group, "index", examples=("db index area:number dis:string", "db index area:number --drop")
 )(index)
+
+policy = make_group("policy", "See to history as it grows old (TimescaleDB).")
+group.add_typer(policy, name="policy")
+command(policy, "show", examples=("db policy show -u postgresql://me@host/db",))(policy_show)
+command(policy, "set", examples=("db policy set --chunk 1wk --compress-after 30day --keep 2yr",))(
+    policy_set
+)
+command(policy, "remove", examples=("db policy remove keep",))(policy_remove)
+command(policy, "run", examples=("db policy run", "db policy run --keep 2yr"))(policy_run)

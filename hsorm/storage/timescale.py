@@ -34,6 +34,7 @@ from hsorm.sql.urls import engine_url, safe_url, server_settings
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._listener import Listener
 from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
+from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_rows, is_possible
 from hsorm.storage._sql_watches import Wake
@@ -56,7 +57,7 @@ _KEPT = 4
 _OPTIONS = "-c jit=off -c work_mem=64MB"
 
 
-class TimescaleAdapter(PostgresRollups, PostgresHistory):
+class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
     """A storage in PostgreSQL 14 or newer, with or without TimescaleDB.
 
     Args:

@@ -1,0 +1,280 @@
+"""`PostgresPolicies`: what TimescaleDB does with history as it grows old."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from hsorm.errors import StorageError
+from hsorm.his.rollup import Interval, parse_interval
+from hsorm.storage._dberrors import database_errors
+from hsorm.storage._sql import SqlAdapter
+
+__all__ = ["Edition", "HisPolicy", "PolicyRun", "PostgresPolicies"]
+
+Edition: TypeAlias = Literal["none", "apache", "community"]
+"""Which TimescaleDB a database has."""
+
+_PARTS: Final = ("compress_after", "keep")
+_UNITS: Final = {
+    "sec": "seconds",
+    "min": "minutes",
+    "hr": "hours",
+    "day": "days",
+    "wk": "weeks",
+    "mo": "months",
+    "yr": "years",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HisPolicy:
+    """What becomes of history as it grows old.
+
+    Attributes:
+        edition: Which TimescaleDB the database has.
+        hypertable: Whether history is a hypertable.
+        chunk: How much time is in a chunk, as PostgreSQL writes an interval.
+        chunks: How many chunks there are.
+        compressed: How many of them are compressed.
+        compress_after: How old a chunk is when it is compressed.
+        keep: How old a chunk is when it is dropped.
+    """
+
+    edition: Edition
+    hypertable: bool = False
+    chunk: str | None = None
+    chunks: int = 0
+    compressed: int = 0
+    compress_after: str | None = None
+    keep: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRun:
+    """What was done: so many chunks were compressed, and dropped."""
+
+    compressed: int
+    dropped: int
+
+
+class PostgresPolicies(SqlAdapter):
+    """The part of a PostgreSQL adapter that looks after the hypertable of history.
+
+    Times are as the intervals of a rollup: `"7day"`, `"6mo"`, `"2yr"`, a Number or a timedelta.
+    """
+
+    @abstractmethod
+    def _driver(self) -> AbstractAsyncContextManager[Any]:
+        """Lend a connection of the driver's, without a transaction."""
+
+    async def his_policy(self) -> HisPolicy:
+        """Return what becomes of history as it grows old."""
+        await self._ready()
+        with database_errors(self.url):
+            async with self._driver() as driver:
+                return await self._policy(driver)
+
+    async def set_his_policy(
+        self, *, chunk: Any = None, compress_after: Any = None, keep: Any = None
+    ) -> HisPolicy:
+        """Set what becomes of history as it grows old; what is not given stays as it is.
+
+        Args:
+            chunk: How much time is in a chunk, from the next one on.
+            compress_after: Compress chunks that are older, by point in the order of time (community
+                licence).
+            keep: Drop chunks in which everything is older (community licence).
+
+        Returns:
+            What holds now.
+
+        Raises:
+            StorageError: TimescaleDB cannot do that here; the error says why.
+            InvalidRollupError: A time is none.
+        """
+        given = {
+            name: _interval_text(value)
+            for name, value in (("chunk", chunk), *zip(_PARTS, (compress_after, keep), strict=True))
+            if value is not None
+        }
+        await self._ready()
+        with database_errors(self.url):
+            async with self._driver() as driver, driver.transaction():
+                policy = await self._policy(driver)
+                _check(policy, [name for name in given if name in _PARTS])
+                await self._set(driver, given)
+                return await self._policy(driver)
+
+    async def remove_his_policy(self, *names: Literal["compress_after", "keep"]) -> HisPolicy:
+        """Take back what was set; what is compressed stays so, and nothing more is dropped.
+
+        Raises:
+            StorageError: TimescaleDB cannot do that here; the error says why.
+        """
+        await self._ready()
+        with database_errors(self.url):
+            async with self._driver() as driver, driver.transaction():
+                _check(await self._policy(driver), names)
+                for name in names:
+                    await driver.execute(_TAKE[name], self._relation)
+                return await self._policy(driver)
+
+    async def run_his_policy(self, *, compress_after: Any = None, keep: Any = None) -> PolicyRun:
+        """Do now what the policy does by itself from time to time.
+
+        Chunks can be dropped with an Apache-licensed TimescaleDB, too: run this from a job.
+
+        Args:
+            compress_after: Compress chunks that are older, instead of what the policy says.
+            keep: Drop chunks in which everything is older, instead of what the policy says.
+
+        Raises:
+            StorageError: TimescaleDB cannot do that here; the error says why.
+            InvalidRollupError: A time is none.
+        """
+        compress, drop = (
+            None if value is None else _interval_text(value) for value in (compress_after, keep)
+        )
+        await self._ready()
+        with database_errors(self.url):
+            async with self._driver() as driver, driver.transaction():
+                policy = await self._policy(driver)
+                _check(policy, ["compress_after"] if compress else [])
+                drop, compress = drop or policy.keep, compress or policy.compress_after
+                dropped = await self._chunks(driver, _DROP, drop) if drop else 0
+                if compress:
+                    await self._enable(driver)
+                compressed = await self._chunks(driver, _COMPRESS, compress) if compress else 0
+                return PolicyRun(compressed, dropped)
+
+    # ---- SQL ------------------------------------------------------------------------------------
+    # On the driver: functions of TimescaleDB, whose arguments are bound, and names of ours.
+
+    @property
+    def _relation(self) -> str:
+        table = self.tables.history
+        return self.engine.dialect.identifier_preparer.format_table(table)
+
+    async def _policy(self, driver: Any) -> HisPolicy:
+        license = await driver.fetchval(_LICENSE)
+        if license is None:
+            return HisPolicy("none")
+        edition: Edition = "community" if license == "timescale" else "apache"
+        found = await driver.fetchrow(_HYPERTABLE, self._relation)
+        if found is None:
+            return HisPolicy(edition)
+        jobs = {row[0]: row[1] for row in await driver.fetch(_JOBS, self._relation)}
+        return HisPolicy(
+            edition,
+            True,
+            found["chunk"],
+            found["chunks"],
+            found["compressed"],
+            jobs.get("policy_compression"),
+            jobs.get("policy_retention"),
+        )
+
+    async def _set(self, driver: Any, given: Mapping[str, str]) -> None:
+        if "chunk" in given:
+            await driver.execute(_SET_CHUNK, self._relation, given["chunk"])
+        if "compress_after" in given:
+            await self._enable(driver)
+        for name in _PARTS:
+            if name in given:
+                await driver.execute(_TAKE[name], self._relation)
+                await driver.execute(_ADD[name], self._relation, given[name])
+
+    async def _enable(self, driver: Any) -> None:
+        """Let chunks be compressed: the items of a point lie together, in the order of time."""
+        if not await driver.fetchval(_ENABLED, self._relation):
+            await driver.execute(
+                f"ALTER TABLE {self._relation} SET (timescaledb.compress, "
+                "timescaledb.compress_segmentby = 'point_id', timescaledb.compress_orderby = 'ts')"
+            )
+
+    async def _chunks(self, driver: Any, statement: str, older_than: str) -> int:
+        return len(await driver.fetch(statement, self._relation, older_than))
+
+
+def _interval_text(value: Any) -> str:
+    interval: Interval = parse_interval(value)
+    return f"{interval.many} {_UNITS[interval.unit]}"
+
+
+def _check(policy: HisPolicy, community: Sequence[str]) -> None:
+    """Refuse what TimescaleDB cannot do here.
+
+    Raises:
+        StorageError: Why, and what to do.
+    """
+    if policy.edition == "none":
+        raise StorageError(
+            "this database has no TimescaleDB: history is a plain table, which has no chunks to "
+            "compress or to drop; delete what is old with his_clear, or partition the table"
+        )
+    if not policy.hypertable:
+        raise StorageError(
+            "history is a plain table here, made with `db upgrade --timescale off` or before "
+            "TimescaleDB was there: turn it into a hypertable with create_hypertable('history', "
+            "by_range('ts'), create_default_indexes => false, migrate_data => true)"
+        )
+    if community and policy.edition == "apache":
+        what = " and ".join(_WHAT[name] for name in community)
+        raise StorageError(
+            f"{what} needs TimescaleDB under its community licence, this server has the Apache "
+            "edition: install that of Timescale, or drop old chunks by a job of your own that "
+            "calls run_his_policy(keep=…) or `hsorm db policy run --keep 2yr`"
+        )
+
+
+_WHAT: Final = {
+    "compress_after": "compression",
+    "keep": "dropping chunks by itself",
+}
+_LICENSE: Final = (
+    "SELECT coalesce(current_setting('timescaledb.license', true), 'apache') "
+    "FROM pg_extension WHERE extname = 'timescaledb'"
+)
+_NAMED: Final = (
+    "to_regclass(format('%I.%I', hypertable_schema, hypertable_name)) = CAST($1 AS text)::regclass"
+)
+_HYPERTABLE: Final = f"""
+SELECT time_interval::text AS chunk,
+       (SELECT count(*) FROM timescaledb_information.chunks c WHERE {_NAMED}) AS chunks,
+       (SELECT count(*) FROM timescaledb_information.chunks c WHERE {_NAMED} AND is_compressed)
+           AS compressed
+FROM timescaledb_information.dimensions WHERE {_NAMED}
+"""  # noqa: S608 - of constants alone
+_JOBS: Final = f"""
+SELECT proc_name, coalesce(config ->> 'compress_after', config ->> 'drop_after')
+FROM timescaledb_information.jobs
+WHERE proc_name IN ('policy_compression', 'policy_retention') AND {_NAMED}
+"""  # noqa: S608 - of constants alone
+_ENABLED: Final = f"""
+SELECT compression_enabled FROM timescaledb_information.hypertables WHERE {_NAMED}
+"""  # noqa: S608 - of constants alone
+_SET_CHUNK: Final = (
+    "SELECT set_chunk_time_interval(CAST($1 AS text)::regclass, CAST($2 AS text)::interval)"
+)
+_ADD: Final = {
+    "compress_after": "SELECT add_compression_policy(CAST($1 AS text)::regclass, "
+    "compress_after => CAST($2 AS text)::interval)",
+    "keep": "SELECT add_retention_policy(CAST($1 AS text)::regclass, "
+    "drop_after => CAST($2 AS text)::interval)",
+}
+_TAKE: Final = {
+    "compress_after": "SELECT remove_compression_policy(CAST($1 AS text)::regclass, "
+    "if_exists => true)",
+    "keep": "SELECT remove_retention_policy(CAST($1 AS text)::regclass, if_exists => true)",
+}
+_OLD: Final = "CAST($1 AS text)::regclass, older_than => CAST($2 AS text)::interval"
+_DROP: Final = f"SELECT drop_chunks({_OLD})"
+_COMPRESS: Final = (
+    f"SELECT compress_chunk(chunk, if_not_compressed => true) FROM show_chunks({_OLD}) chunk "  # noqa: S608 - of constants alone
+    "WHERE NOT EXISTS (SELECT FROM timescaledb_information.chunks c WHERE is_compressed "
+    "AND to_regclass(format('%I.%I', chunk_schema, chunk_name)) = chunk)"
+)
