@@ -14,12 +14,12 @@ from hsorm.codecs import zinc
 from hsorm.codecs._text import text_of
 from hsorm.errors import CodecError, HisWriteError
 from hsorm.his import HisPoint, check_items
-from hsorm.kinds import NA, Number
+from hsorm.kinds import NA, Grid, Number
 
 if TYPE_CHECKING:
     from hsorm.storage.protocol import HisItem
 
-__all__ = ["Cells", "items_of", "read_cells", "write_items"]
+__all__ = ["Cells", "items_of", "read_cells", "write_grid_items", "write_items"]
 
 _LONG: Final = frozenset(("id", "ts", "val"))
 
@@ -43,8 +43,13 @@ class _Source(NamedTuple):
 # ---- text to cells ------------------------------------------------------------------------------
 
 
-def read_cells(data: bytes, name: str) -> list[Cells]:
+def read_cells(data: bytes, name: str, only: str | None = None) -> list[Cells]:
     """Split a file into the cells of its points.
+
+    Args:
+        data: The file.
+        name: Its name, for errors.
+        only: The point of a file with the header `ts,val`.
 
     Raises:
         CodecError: The header is neither of the two forms, a row is too long or too short, or the
@@ -62,6 +67,8 @@ def read_cells(data: bytes, name: str) -> list[Cells]:
     line, names = header[0], [cell.strip() for cell in header[1]]
     if len(names) == len(_LONG) and set(names) == _LONG:
         return _long(rows, names, source)
+    if names == ["ts", "val"] and only is not None:
+        return _wide(rows, [only], source)
     if len(names) > 1 and names[0] == "ts" and all(names):
         return _wide(rows, _ids(names[1:], line, source), source)
     raise source.error(line, "expected the header ts,<point id>,… or id,ts,val")
@@ -154,7 +161,17 @@ def write_items(id: str, items: Iterable[HisItem]) -> str:
     return csv_text(("ts", id), ((_stamp_text(item["ts"]), _cell(item["val"])) for item in items))
 
 
-def _stamp_text(ts: dt.datetime) -> str:
+def write_grid_items(ids: Sequence[str], grid: Grid) -> str:
+    """Return the history of several points (`his_grid`) as CSV, in the wide form."""
+    names = [f"v{number}" for number, _ in enumerate(ids)]
+    rows = (
+        (_stamp_text(row["ts"]), *(_cell(row[name]) if name in row else "" for name in names))
+        for row in grid.rows
+    )
+    return csv_text(("ts", *ids), rows)
+
+
+def _stamp_text(ts: Any) -> str:
     return zinc.dumps_value(ts)
 
 

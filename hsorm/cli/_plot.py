@@ -1,4 +1,4 @@
-"""History as lines in the terminal: one chart for each unit, Bools as steps."""
+"""History as lines in the terminal: one chart for each unit, Bools as steps, texts as bands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from hsorm.cli._values import clean
+from hsorm.cli._values import clean, text_of
 from hsorm.kinds import Number
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Series(NamedTuple):
         zone: Where its days begin.
         points: Seconds since 1970 and value, ascending.
         gaps: The places in `points` before which no line is drawn.
+        bands: Of a Bool or Str: from when until when it is in which state, ascending.
     """
 
     title: str
@@ -48,10 +49,20 @@ class Series(NamedTuple):
     zone: ZoneInfo
     points: list[tuple[float, float]]
     gaps: frozenset[int]
+    bands: Sequence[tuple[float, float, str]] = ()
 
     @staticmethod
-    def of(point: HisPoint, title: str, items: Sequence[HisItem]) -> Series:
-        """Take what can be drawn; NA and gaps in the data interrupt the line."""
+    def of(
+        point: HisPoint, title: str, items: Sequence[HisItem], end: float | None = None
+    ) -> Series:
+        """Take what can be drawn; NA and gaps in the data interrupt the line.
+
+        Args:
+            point: The point.
+            title: What to call it.
+            items: Its items.
+            end: Until when the last state holds, as seconds since 1970.
+        """
         points: list[tuple[float, float]] = []
         gaps: set[int] = set()
         for item in items:
@@ -64,7 +75,26 @@ class Series(NamedTuple):
         if not is_bool:
             gaps.update(_holes(points))
         inside = frozenset(gap for gap in gaps if 0 < gap < len(points))
-        return Series(clean(title), point.unit, is_bool, point.zone, points, inside)
+        bands = () if point.kind == "Number" else _bands(items, end)
+        return Series(clean(title), point.unit, is_bool, point.zone, points, inside, bands)
+
+
+def _bands(items: Sequence[HisItem], end: float | None) -> list[tuple[float, float, str]]:
+    """Return the states of a Bool or Str, each until the next item; NA is none."""
+    times = [item["ts"].timestamp() for item in items]
+    out: list[tuple[float, float, str]] = []
+    for item, start, until in zip(
+        items, times, [*times[1:], end or (times or [0])[-1]], strict=True
+    ):
+        val = item["val"]
+        if not isinstance(val, (bool, str)):
+            continue
+        state = clean(text_of(val))
+        if out and out[-1][1:] == (start, state):
+            out[-1] = (out[-1][0], max(until, start), state)
+        else:
+            out.append((start, max(until, start), state))
+    return out
 
 
 def _drawable(value: Any) -> float | None:
@@ -88,7 +118,8 @@ def charts(series: Sequence[Series]) -> list[list[Series]]:
     """Group series that share an axis: those of one unit; Bools have one of their own."""
     groups: dict[tuple[bool, str | None], list[Series]] = {}
     for one in series:
-        groups.setdefault((one.is_bool, one.unit), []).append(one)
+        if one.points:
+            groups.setdefault((one.is_bool, one.unit), []).append(one)
     return list(groups.values())
 
 
@@ -109,6 +140,38 @@ def show(console: Console, series: Sequence[Series], height: int = 16) -> None:
         console.print(_draw(chart, span, width, tall))
         if len(chart) > 1:
             console.print(_legend(chart))
+    for one in series:
+        if one.bands and not one.is_bool:
+            console.print(_band(one, span, width))
+
+
+_BLOCKS: Final = "█▓▒░▚▞"
+
+
+def _band(one: Series, span: tuple[float, float], width: int) -> Text:
+    """Return the states of a point as a line of blocks, under its title, above what they mean."""
+    from rich.text import Text
+
+    states = list(dict.fromkeys(state for _, _, state in one.bands))
+    starts = [start for start, _, _ in one.bands]
+    line = Text(f"{one.title}\n")
+    for column in range(width):
+        at = span[0] + (span[1] - span[0]) * (column + 0.5) / width
+        place = bisect_right(starts, at) - 1
+        if place < 0 or at >= one.bands[place][1]:
+            line.append(" ")
+        else:
+            _block(line, states.index(one.bands[place][2]))
+    line.append("\n")
+    for number, state in enumerate(states):
+        _block(line, number)
+        line.append(f" {state or '(empty)'}  ")
+    return line
+
+
+def _block(line: Text, number: int) -> None:
+    block = _BLOCKS[number % len(_BLOCKS)]
+    line.append(block, style=f"color({_COLORS[number % len(_COLORS)]})")
 
 
 def _legend(chart: Sequence[Series]) -> Text:
@@ -123,6 +186,7 @@ def _legend(chart: Sequence[Series]) -> Text:
 
 def _span(series: Sequence[Series]) -> tuple[float, float]:
     times = [time for one in series for time, _ in (*one.points[:1], *one.points[-1:])]
+    times += [time for one in series for start, end, _ in one.bands for time in (start, end)]
     first, last = min(times), max(times)
     return (first, last) if last > first else (first - _HOUR / 2, last + _HOUR / 2)
 

@@ -1,4 +1,4 @@
-"""History as a PNG file, through matplotlib, which is an extra."""
+"""History as a PNG or SVG file, through matplotlib, which is an extra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ _INCHES = (10.0, 4.0)
 
 
 def save_png(series: Sequence[Series], path: Path) -> None:
-    """Draw charts below each other, one for each unit, with one time axis.
+    """Draw charts below each other, one for each unit, with one time axis; states as bands.
+
+    Args:
+        series: What to draw.
+        path: The file: SVG where its name ends so, else PNG.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -29,15 +33,49 @@ def save_png(series: Sequence[Series], path: Path) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtraError("a plot in a PNG file", "matplotlib", "plot") from None
-    groups = charts(series)
-    width, height = _INCHES
-    figure = Figure(figsize=(width, height * len(groups)), layout="constrained")
+        raise MissingExtraError("a plot in a file", "matplotlib", "plot") from None
+    banded = [one for one in series if one.bands]
+    groups: list[Sequence[Series]] = list(charts([one for one in series if not one.bands]))
+    heights = [_INCHES[1]] * len(groups)
+    if banded:
+        groups.append(banded)
+        heights.append(1.0 + 0.6 * len(banded))
+    figure = Figure(figsize=(_INCHES[0], sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(groups), 1, sharex=True, squeeze=False)
+    axes = figure.subplots(
+        len(groups), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
     for chart, (ax,) in zip(groups, axes, strict=True):
-        _draw(ax, chart)
-    figure.savefig(path, format="png", dpi=120)
+        (_draw_bands if chart is banded else _draw)(ax, chart)
+    figure.savefig(path, format="svg" if path.suffix == ".svg" else "png", dpi=120)
+
+
+def _draw_bands(ax: Axes, series: Sequence[Series]) -> None:
+    """Draw a row of states for each point, of one colour a state; where none is known, nothing."""
+    from matplotlib.patches import Patch
+
+    colors = {"false": "0.85", "true": "tab:green"}
+    for one in series:
+        for _, _, state in one.bands:
+            colors.setdefault(state, f"C{len(colors) % 10}")
+    for row, one in enumerate(series):
+        for start, end, state in one.bands:
+            begin, until = (
+                at / 86_400 for at in (start, end)
+            )  # days since 1970, as matplotlib has it
+            ax.broken_barh([(begin, until - begin)], (row - 0.4, 0.8), facecolors=colors[state])
+    ax.set_yticks(range(len(series)), [one.title for one in series])
+    for label in ax.get_yticklabels():
+        label.set_parse_math(False)
+    ax.invert_yaxis()
+    ax.xaxis_date(tz=series[0].zone)
+    ax.grid(visible=True, axis="x", alpha=0.3)
+    shown = {state for one in series for _, _, state in one.bands}
+    patches = [Patch(color=color, label=state or "(empty)") for state, color in colors.items()
+               if state in shown]  # fmt: skip
+    legend = ax.legend(handles=patches, loc="upper left", bbox_to_anchor=(1, 1))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _draw(ax: Axes, chart: Sequence[Series]) -> None:

@@ -1,8 +1,9 @@
-"""`hsorm his`: reading, writing, importing and plotting history."""
+"""`hsorm his`: reading, writing, importing, exporting and plotting history."""
 
 from __future__ import annotations
 
 import datetime as dt
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,19 +12,21 @@ import typer
 from hsorm.cli._command import command, make_group
 from hsorm.cli._output import CsvOption, JsonOption, ZincOption, chosen_format, write_grid
 from hsorm.cli._session import CliError, Session, UsageError
-from hsorm.errors import CodecError, HsormError, UnknownEntityError
+from hsorm.errors import CodecError, HisWriteError, HsormError, UnknownEntityError
+from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Grid, GridCol, as_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from hsorm.cli._hiscsv import Cells
+    from hsorm.cli._histables import Items
     from hsorm.cli._plot import Series
+    from hsorm.his import HisPoint
     from hsorm.storage.protocol import HisItem, StorageAdapter
 
 __all__ = ["group", "plot_series"]
 
-group = make_group("his", "Read, write, import and plot history.")
+group = make_group("his", "Read, write, import, export and plot history.")
 
 TABLE_ROWS = 100
 """How many items a table shows: a day of quarters of an hour."""
@@ -136,69 +139,223 @@ async def write(
 
 async def import_(
     session: Session,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV file; - is standard input.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…", help="CSV, Zinc (.zinc) or Parquet (.parquet); - is CSV on stdin."
+        ),
+    ],
+    id: Annotated[
+        str | None,
+        typer.Option("--id", help="The point of files that name none.", show_default=False),
+    ] = None,
+    map: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=ID", help="Which point a name in the files means."),
+    ] = None,
 ) -> None:
-    """Import history from a CSV file.
+    """Import history from CSV, Zinc or Parquet files.
 
-    Either one column for each point (header ts,<id>,<id>…; an empty cell is no item) or one line
-    for each item (header id,ts,val). A time without offset is in its point's zone. Values are
-    plain numbers, true, false, text, or Zinc; NA is stored, R deletes. When a row is wrong, nothing
-    of the file is written. Importing a file again changes nothing.
+    CSV has either one column for each point (header ts,<id>,<id>…; an empty cell is no item) or one
+    line for each item (header id,ts,val). A time without offset is in its point's zone. Values are
+    plain numbers, true, false, text, or Zinc; NA is stored, R deletes. Zinc is what his read
+    writes, or a batch; Parquet what his export does. When a row is wrong, nothing of its file is
+    written. Importing a file again changes nothing.
     """
-    from hsorm.cli._files import read_bytes
-    from hsorm.cli._hiscsv import read_cells
+    ids = _mapped(map or ())
+    count, points = 0, set[str]()
+    async with session.storage() as store:
+        for number, file in enumerate(files):
+            try:
+                many, found = await _import_file(session, store, file, id, ids)
+            except HsormError as exc:
+                if not number:
+                    raise
+                done = ", ".join(str(done) for done in files[:number])
+                raise CliError(f"{exc}\n  imported before it: {done}") from exc
+            count += many
+            points |= found
+    what = f"{count:,} {'item' if count == 1 else 'items'}"
+    session.say(f"Wrote {what} of {len(points):,} {'point' if len(points) == 1 else 'points'}.")
+
+
+def _mapped(texts: Sequence[str]) -> dict[str, str]:
+    ids = {}
+    for text in texts:
+        name, sep, id = text.partition("=")
+        if not (name and sep and id):
+            raise UsageError(f"--map {text}: write the name in the file and the id, NAME=ID")
+        ids[name] = id.removeprefix("@")
+    return ids
+
+
+async def _import_file(
+    session: Session, store: StorageAdapter, file: Path, id: str | None, ids: dict[str, str]
+) -> tuple[int, set[str]]:
+    """Import one file, all or nothing; return how many items, and of which points."""
+    from hsorm.cli._files import progress_on, read_bytes
+    from hsorm.cli._histables import read_parquet, read_zinc
 
     name = "standard input" if str(file) == "-" else str(file)
-    columns = read_cells(read_bytes(file), name)
-    async with session.storage() as store:
-        batches = await _checked(store, columns, name)
-        count = await _write_batches(session, store, batches, name)
-    points = sum(1 for _, items in batches if items)
-    what = f"{count:,} {'item' if count == 1 else 'items'}"
-    session.say(f"Wrote {what} of {points:,} {'point' if points == 1 else 'points'}.")
+    only = None if id is None else id.removeprefix("@")
+    if file.suffix == ".parquet":
+        return await _import_parquet(session, store, name, read_parquet(file, only, ids))
+    data = read_bytes(file)
+    if file.suffix == ".zinc":
+        batches = await _zinc_batches(store, read_zinc(data.decode(), name, only, ids), name)
+    else:
+        batches = await _csv_batches(store, data, name, only, ids)
+    total = sum(len(items) for items in batches.values())
+    with progress_on(session) as progress:
+        task = progress.add_task(f"Writing {name}", total=total, unit="items")
+
+        def passing() -> Iterator[Any]:
+            for point, items in batches.items():
+                yield from ((point, item["ts"], item["val"]) for item in items)
+                progress.advance(task, len(items))
+
+        await store.his_write_batch(passing())
+    return total, {point for point, items in batches.items() if items}
 
 
-_Batches = list[tuple[str, list[dict[str, Any]]]]
+_Batches = dict[str, list[dict[str, Any]]]
 
 
-async def _checked(store: StorageAdapter, columns: Sequence[Cells], name: str) -> _Batches:
+async def _csv_batches(
+    store: StorageAdapter, data: bytes, name: str, only: str | None, ids: dict[str, str]
+) -> _Batches:
     """Turn all cells into items before the first one is written."""
-    from hsorm.cli._hiscsv import items_of
-    from hsorm.his import writing_point
+    from hsorm.cli._hiscsv import items_of, read_cells
 
-    found = await store.read_by_ids([cells.id for cells in columns])
-    batches: _Batches = []
-    for cells, entity in zip(columns, found, strict=True):
-        line = cells.rows[0][0] if cells.rows else None
-        try:
-            if entity is None:
-                raise UnknownEntityError(cells.id)
-            point = writing_point(entity)
-        except HsormError as exc:
-            raise CodecError(str(exc), line, where=name) from exc
-        batches.append((cells.id, items_of(cells, point, name)))
+    columns = [
+        cells._replace(id=ids.get(cells.id, cells.id)) for cells in read_cells(data, name, only)
+    ]
+    lines = {cells.id: cells.rows[0][0] if cells.rows else None for cells in columns}
+    points = await _points(store, lines, name)
+    batches: _Batches = {}
+    for cells in columns:
+        batches.setdefault(cells.id, []).extend(items_of(cells, points[cells.id], name))
     return batches
 
 
-async def _write_batches(
-    session: Session, store: StorageAdapter, batches: _Batches, name: str
-) -> int:
+async def _zinc_batches(store: StorageAdapter, found: Items, name: str) -> _Batches:
+    from hsorm.his import check_items
+
+    points = await _points(store, dict.fromkeys(found), name)
+    for id, rows in found.items():
+        try:
+            check_items(points[id], [item for _, item in rows])
+        except HisWriteError as exc:
+            row = rows[exc.index][0]
+            raise CodecError(f"row {row}, @{id}: {exc.reason}", where=name) from None
+    return {id: [item for _, item in rows] for id, rows in found.items()}
+
+
+async def _points(
+    store: StorageAdapter, lines: dict[str, int | None], name: str
+) -> dict[str, HisPoint]:
+    """Return the points of a file, by id; `lines` says where each comes first."""
+    from hsorm.his import writing_point
+
+    points = {}
+    for id, entity in zip(lines, await store.read_by_ids(list(lines)), strict=True):
+        try:
+            if entity is None:
+                raise UnknownEntityError(id)
+            points[id] = writing_point(entity)
+        except HsormError as exc:
+            raise CodecError(str(exc), lines[id], where=name) from exc
+    return points
+
+
+async def _import_parquet(
+    session: Session, store: StorageAdapter, name: str, tables: Iterator[Any]
+) -> tuple[int, set[str]]:
+    """Import the parts of a Parquet file as they are read, in bounded memory."""
+    import pyarrow as pa
+
     from hsorm.cli._files import progress_on
 
-    total, done = sum(len(items) for _, items in batches), 0
+    points: set[str] = set()
     with progress_on(session) as progress:
-        task = progress.add_task(f"Writing {name}", total=total, unit="items")
-        for id, items in batches:
-            try:
-                await store.his_write(id, items)
-            except HsormError as exc:
-                raise CliError(
-                    f"{exc}\n  {done:,} of {total:,} items are written; importing {name} again "
-                    "is safe and completes it"
-                ) from exc
-            done += len(items)
-            progress.advance(task, len(items))
-    return done
+        task = progress.add_task(f"Writing {name}", total=None, unit="items")
+
+        def batches() -> Iterator[Any]:
+            for table in tables:
+                points.update(table["id"].unique().to_pylist())
+                yield from table.to_batches()
+                progress.advance(task, len(table))
+
+        found = batches()
+        first = next(found, None)
+        if first is None:
+            return 0, points
+        reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], found))
+        try:
+            count = await store.his_write_batch(reader)
+        except HisWriteError as exc:
+            where = f"{name}, row {exc.index + 1}"
+            raise CodecError(f"@{exc.id}: {exc.reason}", where=where) from exc
+    return count, points
+
+
+# ---- export -------------------------------------------------------------------------------------
+
+
+async def export(
+    session: Session,
+    ids_and_range: Annotated[
+        list[str],
+        typer.Argument(metavar="ID… [RANGE]", help="Points; then perhaps a range as for his read."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="A .csv, .zinc or .parquet file; else CSV on stdout.",
+        ),
+    ] = None,
+    tz: Annotated[
+        str | None,
+        typer.Option("--tz", help="The zone, where those of the points differ."),
+    ] = None,
+) -> None:
+    """Export the history of points; without a range, all of it.
+
+    CSV and Zinc have a column for each point, Parquet (needs pyarrow) a row for each item. Each is
+    read again by his import.
+    """
+    from hsorm.his import ALWAYS, his_grid
+
+    ids, range = _split_range(ids_and_range)
+    if out is not None and out.suffix not in (".csv", ".zinc", ".parquet"):
+        raise UsageError(f"{out}: name a .csv, .zinc or .parquet file")
+    wanted = [as_ref(id).val for id in ids]
+    async with session.storage() as store:
+        if out is not None and out.suffix == ".parquet":
+            from hsorm.cli._histables import write_parquet
+
+            table = await store.his_arrow(wanted, range or ALWAYS, tz=tz)
+            write_parquet(table, out)
+            session.say(f"Exported {len(table):,} items of {len(wanted)} points into {out}.")
+            return
+        found = await store.his_read_batch(wanted, range or ALWAYS, tz=tz)
+    if out is not None and out.suffix == ".zinc":
+        from hsorm.codecs import zinc
+
+        text = zinc.dumps(his_grid(found))
+    else:
+        from hsorm.cli._hiscsv import write_grid_items
+
+        text = write_grid_items(list(found), his_grid(found))
+    if out is None:
+        session.write(text)
+        return
+    out.write_text(text, "utf-8")
+    count = sum(map(len, found.values()))
+    session.say(f"Exported {count:,} items of {len(wanted)} points into {out}.")
 
 
 # ---- plot ---------------------------------------------------------------------------------------
@@ -219,12 +376,13 @@ async def plot(
     ] = None,
     png: Annotated[
         Path | None,
-        typer.Option("--png", metavar="FILE", help="Into a PNG file (needs matplotlib)."),
+        typer.Option("--png", metavar="FILE", help="Into a PNG or .svg file (needs matplotlib)."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Plot the history of points in the terminal, or into a PNG file.
+    """Plot the history of points in the terminal, or into a PNG or SVG file.
 
-    Without a range: the last 24 hours.
+    Without a range: the last 24 hours. Of a long history the lowest and the highest value of each
+    stretch are drawn, as many as there is room for.
     """
     ids, range = _split_range(ids_and_range)
     if range is not None and days is not None:
@@ -232,7 +390,7 @@ async def plot(
     since = dt.datetime.now(dt.UTC) - dt.timedelta(days=days or 1)
     async with session.storage() as store:
         series = await plot_series(store, ids, range or f"{since:%Y-%m-%dT%H:%M:%SZ}")
-    if not any(one.points for one in series):
+    if not any(one.points or one.bands for one in series):
         when = range or ("the last day" if days in (None, 1) else f"the last {days} days")
         raise CliError(f"no history to plot in {when}: try --days 30, or another range")
     if png is not None:
@@ -268,25 +426,65 @@ def _is_range(text: str) -> bool:
     return True
 
 
+_CORNERS = 480
+"""So many stretches of time are drawn of a long history: four to a column of a wide terminal."""
+
+
 async def plot_series(store: StorageAdapter, ids: Sequence[str], range: str) -> list[Series]:
     """Read what is to be plotted.
 
     Raises:
-        CliError: A point is neither of kind Number nor Bool.
+        CliError: A point is of kind Coord, or of none.
     """
     from hsorm.cli._plot import Series
-    from hsorm.his import reading_point
+    from hsorm.his import parse_range, reading_point
     from hsorm.ops.display import dis_of
 
-    out = []
+    out, now = [], dt.datetime.now(dt.UTC)
     for id in ids:
         entity = await store.read_by_id(id)
         point = reading_point(entity)
-        if point.kind not in ("Number", "Bool"):
-            raise CliError(f"@{point.id} is of kind {point.kind}: only Number and Bool are plotted")
-        items = await store.his_read(id, range)
-        out.append(Series.of(point, dis_of(entity) or f"@{point.id}", items))
+        if point.kind not in ("Number", "Bool", "Str"):
+            raise CliError(
+                f"@{point.id} is of kind {point.kind}: only Number, Bool and Str are plotted"
+            )
+        span = parse_range(range, point.zone, now)
+        if point.kind == "Number":
+            items = await _corners(store, id, span)
+        else:
+            items = await store.his_read(id, span)
+        end = min(span.end, now).timestamp()
+        out.append(Series.of(point, dis_of(entity) or f"@{point.id}", items, end))
     return out
+
+
+async def _corners(store: StorageAdapter, id: str, span: Span) -> list[HisItem]:
+    """Return the items of a point, or of many the least and the greatest of each interval."""
+    items = await store.his_read(id, span, limit=4 * _CORNERS)
+    if len(items) < 4 * _CORNERS:
+        return items
+    summary = await store.his_summary(id)
+    first, last = items[0]["ts"], min(summary["hisEnd"], span.end)
+    seconds = max((last - first).total_seconds() / _CORNERS, 1)
+    interval = next((text for size, text in _INTERVALS if size >= seconds), "1mo")
+    low, high = [
+        (await store.his_rollup(id, Span(first, span.end), interval, fold))[id]
+        for fold in ("min", "max")
+    ]
+    out: list[HisItem] = []
+    for one, other, following in zip(low, high, [*low[1:], None], strict=True):
+        half = (following["ts"] - one["ts"]) / 2 if following else dt.timedelta(seconds=1)
+        out += [
+            one,
+            {"ts": other["ts"] + min(half, dt.timedelta(seconds=seconds)), "val": other["val"]},
+        ]
+    return out
+
+
+_INTERVALS = (
+    (1, "1sec"), (10, "10sec"), (60, "1min"), (300, "5min"), (900, "15min"), (1_800, "30min"),
+    (3_600, "1hr"), (4 * 3_600, "4hr"), (86_400, "1day"), (7 * 86_400, "1wk"),
+)  # fmt: skip
 
 
 command(
@@ -307,7 +505,24 @@ command(
         "his write demo.vav-1-1.zone-temp '2024-03-10 08:00 New_York' R",
     ),
 )(write)
-command(group, "import", examples=("his import march.csv", "his import - < log.csv"))(import_)
+command(
+    group,
+    "import",
+    examples=(
+        "his import march.csv april.csv",
+        "his import - < log.csv",
+        "his import log.csv --map T1=demo.vav-1-1.zone-temp",
+        "his import temp.parquet --id demo.vav-1-1.zone-temp",
+    ),
+)(import_)
+command(
+    group,
+    "export",
+    examples=(
+        "his export demo.elec-main.power 2024-03-01,2024-03-31 > march.csv",
+        "his export demo.elec-main.power demo.ahu-1.fan-status -o all.parquet",
+    ),
+)(export)
 command(
     group,
     "plot",

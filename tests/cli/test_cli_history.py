@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from hsorm.cli._plot import Series, path_of
+from hsorm.cli.his import plot_series
 from hsorm.codecs import hayson, zinc
 from hsorm.kinds import Number, Ref
+from hsorm.storage import open_storage
 from tests.cli.conftest import Hsorm
 
 POWER, TEMP, FAN, MODE = (
@@ -286,12 +289,49 @@ def test_plot_as_png(hsorm: Hsorm, filled: str, tmp_path: Path) -> None:
     assert (tmp_path / "day.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_texts_are_bands_of_states(hsorm: Hsorm, filled: str, tmp_path: Path) -> None:
+    for hour, mode in ((8, '"heating"'), (12, '"cooling"'), (16, "NA"), (20, '"off $x$"')):
+        assert hsorm("his", "write", MODE, f"2024-03-08 {hour:02}:00 New_York", mode, "-u", filled)
+
+    shown = hsorm("his", "plot", MODE, DAY, "-u", filled)
+    saved = hsorm("his", "plot", TEMP, MODE, FAN, DAY, "--png", "day.svg", "-u", filled)
+
+    _, band, legend = shown.out.splitlines()
+    assert (shown.code, shown.err) == (0, "")
+    assert 0 < band.index("▓") < len(band) / 2
+    assert " " in band
+    assert legend.split("  ")[:3] == ["█ heating", "▓ cooling", "▒ off $x$"]
+    assert saved == (0, "Plotted 3 points into day.svg\n", "")
+    assert "<svg" in (tmp_path / "day.svg").read_text("utf-8")
+
+
+def test_a_long_history_is_rolled_up_and_keeps_its_extremes(
+    hsorm: Hsorm, plant: str, tmp_path: Path
+) -> None:
+    start = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
+    rows = "".join(
+        f"{(start + dt.timedelta(minutes=at)).isoformat()},{999 if at == 5_000 else at % 7}\n"
+        for at in range(10_000)
+    )
+    (tmp_path / "long.csv").write_text(f"ts,{TEMP}\n{rows}", "utf-8")
+    assert hsorm("his", "import", "long.csv", "-u", plant).code == 0
+
+    async def read() -> Series:
+        async with open_storage(plant) as store:
+            (one,) = await plot_series(store, [TEMP], "2024-03-01,2024-03-31")
+            return one
+
+    one = asyncio.run(read())
+    assert 400 < len(one.points) < 2_000
+    assert max(value for _, value in one.points) == 999
+    assert one.points == sorted(one.points)
+
+
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
         ((TEMP, "2024-13-01"), 2, "range"),
         ((TEMP, DAY, "--days", "3"), 2, "choose one"),
-        ((MODE, DAY), 1, "kind Str"),
         (("demo.nope", DAY), 1, "@demo.nope"),
         ((TEMP, "2023-03-08"), 1, "no history to plot"),
         ((TEMP, DAY, "--png", "no/such/folder.png"), 1, "No such file"),
