@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["save_png"]
 
 _INCHES = (10.0, 4.0)
+_STATES = (
+    "tab:blue", "tab:orange", "tab:red", "tab:purple",
+    "tab:brown", "tab:pink", "tab:olive", "tab:cyan",
+)  # fmt: skip
 
 
 def save_png(series: Sequence[Series], path: Path) -> None:
@@ -47,7 +51,18 @@ def save_png(series: Sequence[Series], path: Path) -> None:
     )
     for chart, (ax,) in zip(groups, axes, strict=True):
         (_draw_bands if chart is banded else _draw)(ax, chart)
+    _label_times(axes[-1][0], series[0])
     figure.savefig(path, format="svg" if path.suffix == ".svg" else "png", dpi=120)
+
+
+def _label_times(ax: Axes, series: Series) -> None:
+    """Label the axis of time by as much of dates as is needed, in the zone of the first point."""
+    from matplotlib import dates
+
+    locator = dates.AutoDateLocator(tz=series.zone)  # type: ignore[no-untyped-call]  # matplotlib
+    formatter = dates.ConciseDateFormatter(locator, tz=series.zone)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(formatter)
 
 
 def _draw_bands(ax: Axes, series: Sequence[Series]) -> None:
@@ -57,16 +72,20 @@ def _draw_bands(ax: Axes, series: Sequence[Series]) -> None:
     colors = {"false": "0.85", "true": "tab:green"}
     for one in series:
         for _, _, state in one.bands:
-            colors.setdefault(state, f"C{len(colors) % 10}")
+            colors.setdefault(state, _STATES[(len(colors) - 2) % len(_STATES)])
     for row, one in enumerate(series):
         for start, end, state in one.bands:
             begin, until = (
                 at / 86_400 for at in (start, end)
             )  # days since 1970, as matplotlib has it
-            ax.broken_barh([(begin, until - begin)], (row - 0.4, 0.8), facecolors=colors[state])
-    ax.set_yticks(range(len(series)), [one.title for one in series])
-    for label in ax.get_yticklabels():
-        label.set_parse_math(False)
+            ax.broken_barh([(begin, until - begin)], (row - 0.4, 0.7), facecolors=colors[state])
+    ax.set_yticks([])
+    for row, one in enumerate(series):  # above its band: beside it, long names leave no room
+        ax.text(
+            0, row - 0.45, one.title, transform=ax.get_yaxis_transform(), va="bottom",
+            parse_math=False,
+        )  # fmt: skip
+    ax.set_ylim(-1, len(series) - 0.5)
     ax.invert_yaxis()
     ax.xaxis_date(tz=series[0].zone)
     ax.grid(visible=True, axis="x", alpha=0.3)

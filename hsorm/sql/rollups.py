@@ -127,24 +127,37 @@ def extents(tables: Tables, dialect: str) -> Select[Any]:
 
     That is `ts`, `val` and `obj` (as text) of the last item before `start`, or NULL.
     """
-    given, history = _given(), tables.history.alias("before")
-    own, inner = tables.history.alias("own").c, tables.history.alias("earlier").c
+    given, own = _given(), tables.history.alias("own").c
+    # Not min() and max(): over a hypertable PostgreSQL looks at every item for these.
     first, last = (
-        select(fold(own.ts)).where(_of(own, given.c.value)).correlate(given).scalar_subquery()
-        for fold in (func.min, func.max)
+        type_coerce(
+            select(own.ts)
+            .where(_of(own, given.c.value))
+            .order_by(order)
+            .limit(1)
+            .correlate(given)
+            .scalar_subquery(),
+            Instant(),
+        )
+        for order in (own.ts, own.ts.desc())
     )
-    earlier = (
-        select(func.max(inner.ts))
-        .where(inner.point_id == given.c.value, inner.ts < bindparam("start", type_=Instant()))
+    before: Any = tables.history.alias("before")
+    earlier: Any = tables.history.alias("earlier")
+    newest = (
+        select(earlier.c.ts, earlier.c.val, earlier.c.obj)
+        .where(earlier.c.point_id == given.c.value)
+        .where(earlier.c.ts < bindparam("start", type_=Instant()))
+        .order_by(earlier.c.ts.desc())
+        .limit(1)
         .correlate(given)
-        .scalar_subquery()
     )
-    there = and_(history.c.point_id == given.c.value, history.c.ts == earlier)
-    obj = cast(history.c.obj, Text())
-    row = (type_coerce(first, Instant()), type_coerce(last, Instant()))
-    return select(given.c.value, *row, history.c.ts, history.c.val, obj).select_from(
-        given.outerjoin(history, there)
-    )
+    if dialect == "sqlite":
+        ts = newest.with_only_columns(earlier.c.ts).scalar_subquery()
+        there = and_(before.c.point_id == given.c.value, before.c.ts == ts)
+    else:  # to join by the ts would be to read the whole table
+        before, there = newest.lateral("before"), true()
+    row = (before.c.ts, before.c.val, cast(before.c.obj, Text()))
+    return select(given.c.value, first, last, *row).select_from(given.outerjoin(before, there))
 
 
 # ---- folds of the items of an interval ----------------------------------------------------------

@@ -295,3 +295,12 @@ async def test_a_rollup_of_a_day_touches_the_chunks_of_that_day(
     assert all(index.endswith("history_pkey") for index in _indexes(plan))
     scans = _of_type(plan, "Index Scan", "Index Only Scan", "Bitmap Heap Scan")
     assert len({scan["Relation Name"] for scan in scans}) == 1
+
+
+async def test_where_history_lies_is_looked_up_by_key(loaded: TimescaleAdapter) -> None:
+    values = {"ids": '["p1","p2"]', "start": _START, "end": _START + dt.timedelta(days=30)}
+
+    plan = await _plan(loaded, rollups.extents(loaded.tables, "postgresql").params(values))
+
+    assert _of_type(plan, "Seq Scan", "Aggregate", "Sort", "Hash Join") == []
+    assert all(index.endswith("history_pkey") for index in _indexes(plan))
