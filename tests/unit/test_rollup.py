@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from hsorm.errors import InvalidRollupError
@@ -458,6 +458,9 @@ def _by_pandas(
 def test_folds_are_those_of_pandas(
     case: tuple[str, str], interval: str, fold: str, minutes: list[int], data: st.DataObject
 ) -> None:
+    # Where half an hour is lost or repeated, pandas goes on counting whole hours from midnight; here
+    # hours are the clock's: test_half_an_hour_is_lost_or_repeated_in_lord_howe.
+    assume((case[0], interval) != ("Lord_Howe", "1hr"))
     tz, start = zone_of(case[0]), midnight(dt.date.fromisoformat(case[1]), zone_of(case[0]))
     values = _NUMBERS if fold not in ("first", "last") else _NUMBERS.filter(lambda v: v != "x")
     items = [(start + dt.timedelta(minutes=at), data.draw(values)) for at in minutes]
