@@ -458,7 +458,7 @@ def _by_pandas(
 def test_folds_are_those_of_pandas(
     case: tuple[str, str], interval: str, fold: str, minutes: list[int], data: st.DataObject
 ) -> None:
-    # Where half an hour is lost or repeated, pandas goes on counting whole hours from midnight; here
+    # Where half an hour is lost or repeated, pandas counts on whole hours from midnight; here
     # hours are the clock's: test_half_an_hour_is_lost_or_repeated_in_lord_howe.
     assume((case[0], interval) != ("Lord_Howe", "1hr"))
     tz, start = zone_of(case[0]), midnight(dt.date.fromisoformat(case[1]), zone_of(case[0]))
