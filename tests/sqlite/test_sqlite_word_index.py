@@ -221,6 +221,21 @@ def _said(connection: sqlite3.Connection) -> dict[str, Any]:
     }
 
 
+async def test_live_tags_among_the_others_are_not_searched(store: SqliteAdapter) -> None:
+    """C8: other people's SQL may put them there."""
+    with sqlite3.connect(store.engine.url.database or "") as connection:
+        connection.execute(
+            "INSERT INTO entities (id, tags) VALUES "
+            """('live', '{"curVal": "Open"}'), ('both', '{"curVal": "Open", "dis": "Open"}'), """
+            """('text', '"Open"'), ('list', '["Open"]')"""
+        )
+
+    found = ids(await store.read("not trash", search="open"))
+    await store.drop_indexes(search=True)
+
+    assert found == ids(await store.read("not trash", search="open")) == ["both"]
+
+
 def test_it_goes_with_the_entities(tmp_path: Path) -> None:
     metadata, engine = MetaData(), create_engine(f"sqlite:///{tmp_path / 'a.db'}")
     tables = make_tables(metadata)
