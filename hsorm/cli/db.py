@@ -80,7 +80,7 @@ async def index(
         ),
     ] = None,
     search: Annotated[
-        bool, typer.Option("--search", help="Index searches (PostgreSQL with pg_trgm).")
+        bool, typer.Option("--search", help="Index searches (with pg_trgm or FTS5).")
     ] = False,
     drop: Annotated[bool, typer.Option("--drop", help="Drop these indexes instead.")] = False,
 ) -> None:

@@ -1,7 +1,8 @@
 """What a search box finds: the words of a text, at the beginning of words in an entity's texts.
 
 An entity is found when every word of the search begins a word in one of its top-level Str tags (not
-all in the same one), upper and lower case alike. A word is a run of characters that are no
+all in the same one), upper and lower case alike. Live tags (`curStatus` "ok") are left out: they
+say how an entity is just now, not which one it is. A word is a run of characters that are no
 separators; which ones are separators, and which letters are one letter in two cases, is written
 here, so that no server's locale has a say in it.
 """
@@ -15,6 +16,7 @@ from functools import cache
 from typing import Any, Final
 
 from hsorm.errors import SearchError
+from hsorm.ops.live import LIVE_TAGS
 
 __all__ = [
     "MAX_LENGTH",
@@ -69,7 +71,9 @@ def compile_search(words: tuple[str, ...]) -> Found:
 
     def finds(entity: Mapping[str, Any]) -> bool:
         # In one text, with a separator between: no word goes beyond its own.
-        texts = "\0".join([val for val in entity.values() if isinstance(val, str)])
+        texts = "\0".join(
+            [val for name, val in entity.items() if isinstance(val, str) and name not in LIVE_TAGS]
+        )
         return all(found(texts) for found in patterns)
 
     return finds

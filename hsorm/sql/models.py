@@ -31,6 +31,7 @@ from hsorm.kinds import Entity
 from hsorm.sql.constructs import ThisChange, ThisInstant
 from hsorm.sql.tag_index import TagIndex, make_tag_index
 from hsorm.sql.types import Instant, Tags
+from hsorm.sql.word_index import WordIndex, make_word_index
 
 __all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables"]
 
@@ -203,6 +204,7 @@ class Tables:
         watch_ids: The entities in each watch.
         change_clock: SQLite alone: the number of the last change, in one row that triggers keep.
         tag_index: What stands beside the entities on SQLite; it is made and dropped with them.
+        word_index: The search index of SQLite, for those who ask for it.
     """
 
     entities: Table
@@ -215,6 +217,7 @@ class Tables:
     watch_ids: Table
     change_clock: TableClause
     tag_index: TagIndex | None
+    word_index: WordIndex | None
 
 
 def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = None) -> Tables:
@@ -238,8 +241,8 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
                 [owned.c.id], [entities.c.id], ondelete="CASCADE", onupdate="CASCADE"
             )
         )
-    tag_index = make_tag_index(entities, prefix)
-    _make_along(entities, tag_index)
+    tag_index, word_index = make_tag_index(entities, prefix), make_word_index(entities)
+    _make_along(entities, tag_index, word_index)
     return Tables(
         entities,
         attach(_History),
@@ -251,11 +254,15 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
         attach(_WatchIds),
         table(f"{prefix}change_clock", column("n", BigInteger()), schema=schema),
         tag_index,
+        word_index,
     )
 
 
-def _make_along(entities: Table, tag_index: TagIndex) -> None:
-    """Make and drop the side table with its entities on SQLite; no other database has it."""
+def _make_along(entities: Table, tag_index: TagIndex, word_index: WordIndex) -> None:
+    """Make and drop the side table with its entities on SQLite; no other database has it.
+
+    A search index is dropped with them, if somebody has made one.
+    """
 
     @event.listens_for(entities, "after_create")
     def create(target: object, connection: Connection, **kw: Any) -> None:
@@ -267,6 +274,8 @@ def _make_along(entities: Table, tag_index: TagIndex) -> None:
     def drop(target: object, connection: Connection, **kw: Any) -> None:
         if connection.dialect.name == "sqlite":  # the triggers went with the entities
             tag_index.table.drop(connection, checkfirst=True)
+            for statement in word_index.drop():
+                connection.exec_driver_sql(statement)
 
 
 def _attach(table: Any, metadata: MetaData, prefix: str, schema: str | None) -> Table:

@@ -21,25 +21,25 @@ __all__ = ["SomeText", "Texts", "matches_words", "search_index"]
 
 
 class SomeText(Construct):
-    """One of the top-level texts of a dict fits a pattern, in the words of each database."""
+    """One of the top-level texts of a dict, live tags left out, has a word that begins so."""
 
     type = Boolean()
-    _parts = ("tags", "path", "start", "inside")
-    _traverse_internals = [
-        (part, InternalTraversal.dp_clauseelement) for part in ("tags", "path", "start", "inside")
-    ]
+    _parts = ("tags", "path", "start", "anywhere", "inside")
+    _traverse_internals = [(part, InternalTraversal.dp_clauseelement) for part in _parts]
 
     def __init__(
         self,
         tags: ColumnElement[Any],
         path: ColumnElement[Any],
         start: ColumnElement[str],
+        anywhere: ColumnElement[str],
         inside: ColumnElement[str],
     ) -> None:
         self.tags = tags
         self.path = path  # PostgreSQL's
         self.start = start  # SQLite's, for the beginning of a text
-        self.inside = inside  # and for anywhere else in it
+        self.anywhere = anywhere  # for anywhere in it, at the beginning of a word or not
+        self.inside = inside  # and for the beginning of any word but the first
 
 
 class Texts(Construct):
@@ -75,8 +75,8 @@ def _begins_somewhere(tags: ColumnElement[Any], word: str) -> ColumnElement[bool
     cased = "".join(f"[{cases_of(char)}]" for char in word)
     regex = json.dumps(f"(^|{_CLASS}){cased}")
     path = f'strict $.* ? (@.type() == "string" && @ like_regex {regex})'
-    glob = bound(f"{cased}*"), bound(f"*{_CLASS}{cased}*")
-    return SomeText(tags, literal(path, JSONPATH()), *glob)
+    globs = f"{cased}*", f"*{cased}*", f"*{_CLASS}{cased}*"
+    return SomeText(tags, literal(path, JSONPATH()), *map(bound, globs))
 
 
 # No database holds U+0000 in a text or binds it, nor half a surrogate pair. The `]` and the `\` are

@@ -98,10 +98,16 @@ def matching(tables: Tables, filter: str | Node, search: Search = NO_SEARCH) -> 
     condition = compile_filter(
         filter, tags=entities.c.tags, id=entities.c.id, live=live, index=tables.tag_index
     )
-    if search.words:
-        words = matches_words(entities.c.tags, search.words, indexed=search.indexed)
-        return and_(condition, _in_use(tables), words)
-    return and_(condition, _in_use(tables))
+    if not search.words:
+        return and_(condition, _in_use(tables))
+    index = tables.word_index
+    trigrams = search.indexed and index is None
+    has_words = matches_words(entities.c.tags, search.words, indexed=trigrams)
+    listed = index.with_words(search.words) if search.indexed and index is not None else None
+    if listed is None:
+        return and_(condition, _in_use(tables), has_words)
+    # SQLite begins with what stands first, and few things are as rare as what people search for.
+    return and_(entities.c.id.in_(listed), condition, _in_use(tables), has_words)
 
 
 def select_entities(

@@ -19,6 +19,8 @@ _NO_CONNECTION = ("08", "28", "3D", "57P")
 # The server ended the statement: it took too long, or somebody asked for that (pg_cancel_backend).
 _CANCELLED = "57014"
 
+_NO_FTS5 = "no such module: fts5"
+
 
 @contextmanager
 def database_errors(url: str) -> Iterator[None]:
@@ -56,6 +58,11 @@ def _translated(
     if state == _CANCELLED and "user request" not in str(exc):
         advice = "ask for less, or give the connection a longer statement_timeout"
         return StorageError(f"{_first_line(exc)}: {advice}")
+    if str(exc) == _NO_FTS5:  # from a trigger
+        advice = (
+            "this file has a search index, which only a SQLite with FTS5 can keep; take such a one"
+        )
+        return StorageError(f"{_NO_FTS5}: {advice}")
     return StorageError(_first_line(exc))
 
 

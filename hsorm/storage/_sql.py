@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -70,9 +71,12 @@ class SqlAdapter(SqlHistory, SqlWatches):
         words = search_words(text)
         return Search(words, await self._has_search_index()) if words else NO_SEARCH
 
+    @abstractmethod
     async def _has_search_index(self) -> bool:
-        """Tell whether there is an index that answers a search."""
-        return False
+        """Tell whether there is an index that answers a search.
+
+        Asked each time, for others make and drop it.
+        """
 
     async def _read_rows(self, filter: str | Node, most: int | None, search: Search) -> Rows:
         """Return `id`, `tags` and `live` (as text) of the entities that match, by id."""

@@ -14,7 +14,7 @@ from sqlalchemy import Executable, Index, MetaData, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from hsorm.codecs import hayson
-from hsorm.errors import CodecError, SchemaOutdatedError, StorageError
+from hsorm.errors import CodecError, SchemaOutdatedError
 from hsorm.kinds import Entity, Ref
 from hsorm.ops.entities import as_read, next_mod
 from hsorm.ops.live import LIVE_TAGS, split
@@ -81,7 +81,7 @@ class SqlCore(BaseAdapter, ABC):
         self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
         self.url = safe_url(engine.url)
         self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
-        self._indexes = self._declared(index_tags, index_search)
+        self._indexes, self._index_search = self._declared(index_tags), index_search
         self._create = create
         self._owns_engine = owns_engine
         self._connected = False
@@ -96,8 +96,8 @@ class SqlCore(BaseAdapter, ABC):
             if not self._connected:
                 with database_errors(self.url):
                     await self._ensure_tables()
-                    if self._create == "auto" and self._indexes:
-                        await self._make_indexes(self._indexes)
+                    if self._create == "auto" and (self._indexes or self._index_search):
+                        await self._make_indexes(self._indexes, search=self._index_search)
                 self._connected = True
 
     async def _ensure_tables(self) -> None:
@@ -134,7 +134,8 @@ class SqlCore(BaseAdapter, ABC):
         Args:
             index_tags: The kind of the values, by the tag: `"number"`, `"string"`, `"date"` or
                 `"datetime"`.
-            search: Whether to index searches (PostgreSQL; needs the extension pg_trgm).
+            search: Whether to index searches, which needs pg_trgm on PostgreSQL and FTS5 on
+                SQLite.
 
         Returns:
             The names of the indexes that were made; those that are there already stay.
@@ -143,27 +144,22 @@ class SqlCore(BaseAdapter, ABC):
             ValueError: There is no such kind of index, or a name is none of a tag.
             StorageError: An index cannot be made in this database; the error says why.
         """
-        indexes = self._declared(index_tags, search)
+        indexes = self._declared(index_tags)
         await self._ready()
         with database_errors(self.url):
-            return await self._make_indexes(indexes)
+            return await self._make_indexes(indexes, search=search)
 
     async def drop_indexes(
         self, index_tags: Mapping[str, Indexed] | None = None, *, search: bool = False
     ) -> list[str]:
         """Drop indexes; those that are not there are left out of the answer."""
-        indexes = self._declared(index_tags, search)
+        indexes = self._declared(index_tags)
         await self._ready()
         with database_errors(self.url):
-            return await self._remove_indexes(indexes)
+            return await self._remove_indexes(indexes, search=search)
 
-    def _declared(self, index_tags: Mapping[str, Indexed] | None, search: bool) -> list[Index]:
-        indexes = tag_indexes(self.tables.entities, index_tags or {})
-        return [*indexes, *([self._search_index()] if search else ())]
-
-    def _search_index(self) -> Index:
-        """Return the index that answers searches."""
-        raise StorageError("a search index is for PostgreSQL: here a search looks at every text")
+    def _declared(self, index_tags: Mapping[str, Indexed] | None) -> list[Index]:
+        return tag_indexes(self.tables.entities, index_tags or {})
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`. An engine that was given stays open."""
@@ -211,12 +207,17 @@ class SqlCore(BaseAdapter, ABC):
         """
 
     @abstractmethod
-    async def _make_indexes(self, indexes: Sequence[Index]) -> list[str]:
-        """Make those of the indexes that are missing and return their names."""
+    async def _make_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
+        """Make the indexes that are missing and return their names.
+
+        Args:
+            indexes: Indexes over tags.
+            search: Whether the one for searches is among them.
+        """
 
     @abstractmethod
-    async def _remove_indexes(self, indexes: Sequence[Index]) -> list[str]:
-        """Drop those of the indexes that are there and return their names."""
+    async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
+        """Drop the indexes that are there and return their names; see `_make_indexes`."""
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Work]:

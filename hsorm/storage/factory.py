@@ -37,8 +37,8 @@ def open_storage(
         create: `"auto"` makes or upgrades tables on connecting, `"never"` raises instead.
         index_tags: Tags to index on connecting, with the kind of their values, as in
             `{"area": "number"}`; memory indexes what filters compare by itself.
-        index_search: Whether to index searches on connecting, on PostgreSQL; elsewhere they look at
-            every text.
+        index_search: Whether to index searches on connecting, which needs pg_trgm on PostgreSQL and
+            FTS5 on SQLite; without, and in memory, they look at every text.
 
     Raises:
         StorageUrlError: The URL names no backend of ours.
@@ -58,7 +58,9 @@ def open_storage(
             from hsorm.sql.urls import sqlite_path
             from hsorm.storage.sqlite import SqliteAdapter
 
-            return SqliteAdapter(sqlite_path(url), create=create, index_tags=index_tags)
+            return SqliteAdapter(
+                sqlite_path(url), create=create, index_tags=index_tags, index_search=index_search
+            )
         case "postgres" | "postgresql":
             from hsorm.storage.timescale import TimescaleAdapter
 

@@ -145,7 +145,7 @@ class EntityReader(Protocol):
                 negative numbers of entities are an empty answer.
             sort: `"id"`, or `"dis"` for display text.
             search: Words that are to be found besides, each at the beginning of a word in any of
-                the entity's Str tags, upper and lower case alike; see `hsorm.ops.search`. A blank
+                the entity's Str tags but live ones, cases alike; see `hsorm.ops.search`. A blank
                 text finds everything.
 
         Returns:

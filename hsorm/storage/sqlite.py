@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -17,11 +17,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
+    ColumnElement,
     Executable,
     Index,
     Select,
     column,
     event,
+    exists,
     func,
     select,
     table,
@@ -29,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-from hsorm.errors import StorageUrlError
+from hsorm.errors import StorageError, StorageUrlError
 from hsorm.his.batches import PointItems, all_items
 from hsorm.his.rows import to_row
 from hsorm.his.span import Span
@@ -39,6 +41,7 @@ from hsorm.sql import history, statements, watching
 from hsorm.sql.indexes import Indexed, indexed_tags
 from hsorm.sql.tag_index import TagIndex
 from hsorm.sql.types import to_micros
+from hsorm.sql.word_index import WordIndex
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed
@@ -52,6 +55,9 @@ _BUSY_SECONDS = 10
 _BATCH = 5_000
 _WRITES = "hsorm_writes"
 _LOOK_SECONDS = 0.04
+_MASTER = table("sqlite_master", column("type"), column("name"), column("tbl_name"))
+_MODULES = func.pragma_module_list().table_valued("name")
+_HAS_FTS5 = select(_MODULES.c.name).where(_MODULES.c.name == "fts5")
 
 
 class SqliteAdapter(SqlAdapter):
@@ -67,6 +73,8 @@ class SqliteAdapter(SqlAdapter):
         prefix: Stands before every name of a table.
         index_tags: Tags to index on `connect()`, with the kind of their values, as in
             `{"area": "number"}`; see docs/filters.md.
+        index_search: Whether to make an index for searches on `connect()`, which needs an SQLite
+            with FTS5. Without it they look at every text.
 
     Raises:
         StorageUrlError: The path is empty.
@@ -80,6 +88,7 @@ class SqliteAdapter(SqlAdapter):
         create: Create = "auto",
         prefix: str = "",
         index_tags: Mapping[str, Indexed] | None = None,
+        index_search: bool = False,
     ) -> None:
         if not str(path):  # to SQLite that is a file of each connection's own
             raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
@@ -89,6 +98,7 @@ class SqliteAdapter(SqlAdapter):
             create=create,
             prefix=prefix,
             index_tags=index_tags,
+            index_search=index_search,
         )
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
@@ -123,7 +133,7 @@ class SqliteAdapter(SqlAdapter):
             async with connection.begin():
                 yield connection
 
-    async def _make_indexes(self, indexes: Sequence[Index]) -> list[str]:
+    async def _make_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
         # Looked at first: a write would wait for whoever writes, for nothing most of the time.
         there = await self._index_names()
         missing = [index for index in indexes if index.name not in there]
@@ -132,16 +142,57 @@ class SqliteAdapter(SqlAdapter):
                 for index in missing:
                     await connection.execute(CreateIndex(index, if_not_exists=True))
             await self._note_indexes()
-        return [str(index.name) for index in missing]
+        made = [str(index.name) for index in missing]
+        return [*made, *(await self._make_word_index() if search else ())]
 
-    async def _remove_indexes(self, indexes: Sequence[Index]) -> list[str]:
+    async def _make_word_index(self) -> list[str]:
+        async with self.engine.connect() as connection:
+            if await self._is_word_index_there(connection):
+                return []
+        async with self._begin() as connection:
+            if await self._is_word_index_there(connection):
+                return []
+            await self._check_fts5(connection)
+            for statement in chain(self._word_index.drop(), self._word_index.ddl()):
+                await connection.exec_driver_sql(statement)
+        return [self._word_index.name]
+
+    async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
         there = await self._index_names()
         found = [index for index in indexes if index.name in there]
+        dropped = [str(index.name) for index in found]
         async with self._begin() as connection:
             for index in found:
                 await connection.execute(DropIndex(index, if_exists=True))
+            if search and await self._is_word_index_there(connection):
+                await self._check_fts5(connection)
+                for statement in self._word_index.drop():
+                    await connection.exec_driver_sql(statement)
+                dropped.append(self._word_index.name)
         await self._note_indexes()
-        return [str(index.name) for index in found]
+        return dropped
+
+    async def _is_word_index_there(
+        self, connection: AsyncConnection, *conditions: ColumnElement[bool]
+    ) -> bool:
+        """Tell whether the search index is whole: triggers go when others make a table anew."""
+        ours, parts = _MASTER.c.name.in_(self._word_index.parts), len(self._word_index.parts)
+        found = select(func.count()).select_from(_MASTER).where(ours, *conditions)
+        return bool(await connection.scalar(found) == parts)
+
+    async def _check_fts5(self, connection: AsyncConnection) -> None:
+        if not await connection.scalar(_HAS_FTS5):
+            version = await connection.scalar(select(func.sqlite_version()))
+            raise StorageError(
+                f"a search index needs FTS5, which this Python's SQLite ({version}) was built "
+                "without; searches work without, by looking at every text"
+            )
+
+    async def _has_search_index(self) -> bool:
+        await self._ready()
+        with database_errors(self.url):
+            async with self.engine.connect() as connection:
+                return await self._is_word_index_there(connection, exists(_HAS_FTS5))
 
     async def _ensure_tables(self) -> None:
         await super()._ensure_tables()
@@ -151,6 +202,10 @@ class SqliteAdapter(SqlAdapter):
     def _tag_index(self) -> TagIndex:
         return cast("TagIndex", self.tables.tag_index)
 
+    @property
+    def _word_index(self) -> WordIndex:
+        return cast("WordIndex", self.tables.word_index)
+
     async def _note_indexes(self) -> None:
         """Leave to the indexes of tags what they answer; others' are used when connecting anew."""
         declared = indexed_tags(self.tables.entities.name, await self._index_names())
@@ -158,9 +213,8 @@ class SqliteAdapter(SqlAdapter):
         self.tables = replace(self.tables, tag_index=index)
 
     async def _index_names(self) -> set[str]:
-        master = table("sqlite_master", column("type"), column("name"), column("tbl_name"))
-        of_ours = master.c.tbl_name == self.tables.entities.name
-        names = select(master.c.name).where(master.c.type == "index", of_ours)
+        of_ours = _MASTER.c.tbl_name == self.tables.entities.name
+        names = select(_MASTER.c.name).where(_MASTER.c.type == "index", of_ours)
         async with self.engine.connect() as connection:
             return set(await connection.scalars(names))
 

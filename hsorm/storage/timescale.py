@@ -99,8 +99,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
             index_tags=index_tags,
             index_search=index_search,
         )
-        # There is no such table here, and statements take half as long to build without.
-        self.tables = replace(self.tables, tag_index=None)
+        # There are no such tables here, and statements take half as long to build without.
+        self.tables = replace(self.tables, tag_index=None, word_index=None)
         self._selection = lru_cache(_REMEMBERED)(self._select)
         self._count = lru_cache(_REMEMBERED)(self._select_count)
         self._templates: dict[Hashable, Template] = {}
@@ -248,7 +248,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
 
     # ---- declared indexes -----------------------------------------------------------------------
 
-    async def _make_indexes(self, indexes: Sequence[Index]) -> list[str]:
+    async def _make_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
+        indexes = self._all(indexes, search)
         async with self._autocommit() as connection:
             valid, _ = await self._found(connection)
             if all(index.name in valid for index in indexes):
@@ -283,11 +284,13 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
                 "every text"
             ) from exc
 
+    def _all(self, indexes: Sequence[Index], search: bool) -> list[Index]:
+        return [*indexes, self._search_index()] if search else list(indexes)
+
     def _search_index(self) -> Index:
         return search_index(self.tables.entities)
 
     async def _has_search_index(self) -> bool:
-        # Asked each time, for others make and drop it; the answer costs one round trip.
         sql, args = self._search_index_there
         return bool(await self._fetch_compiled(sql, args))
 
@@ -298,7 +301,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
         valid = statement.selected_columns.indisvalid
         return self._compiled(statement.where(named, valid))
 
-    async def _remove_indexes(self, indexes: Sequence[Index]) -> list[str]:
+    async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
+        indexes = self._all(indexes, search)
         async with self._autocommit() as connection, _taking_turns(connection):
             valid, broken = await self._found(connection)
             found = [_concurrent(index) for index in indexes if index.name in valid | broken]

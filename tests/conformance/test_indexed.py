@@ -57,8 +57,7 @@ async def _open(name: str, stack: ExitStack, folder: Path) -> Backend:
         store = TimescaleAdapter(url)
     for kind in get_args(Indexed):
         await store.create_indexes(dict.fromkeys(_TAGS, kind))
-    if isinstance(store, TimescaleAdapter):
-        await store.create_indexes(search=True)
+    await store.create_indexes(search=True)
     return Backend(name, store)
 
 

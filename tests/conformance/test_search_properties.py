@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 from hsorm.kinds import MARKER, Ref
 from hsorm.ops.search import SEPARATORS, compile_search, search_words
 from hsorm.storage.memory import InMemoryAdapter
+from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from tests.backends import ALL, Backend, Backends, ServerMissingError
 from tests.conftest import Record, skip_missing
 
 _CHARS = st.one_of(
-    st.sampled_from("aAbBkKsSiIıſ\u212aßẞσςΣµμé É12²_-/ \\\"'[]^%*?.|(){}$\n\t\u3000会。ǅ"),
+    st.sampled_from(
+        "aAbBkKsSiIıſ\u212aßẞσςΣµμé É12²_-/ \\\"'[]^%*?.|(){}$\n\t\u3000会。ǅ"
+        "ιΙ\u0345\u0301вВ\u1c80აᲐ\u2067\uff00😀"
+    ),
     st.sampled_from(sorted({end for pair in SEPARATORS for end in pair} - {"\0", "\ud800"})),
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 )
@@ -39,8 +43,10 @@ def test_a_search_finds_what_the_predicate_finds(
         backend = loop.run_until_complete(backends_apart.get(name))
     except ServerMissingError as exc:
         skip_missing(exc, record_property)
-    if isinstance(backend.store, TimescaleAdapter) and indexed:
-        loop.run_until_complete(backend.store.create_indexes(search=True))
+    store = backend.store
+    if isinstance(store, (SqliteAdapter, TimescaleAdapter)):
+        act = store.create_indexes if indexed else store.drop_indexes
+        loop.run_until_complete(act(search=True))
     elif indexed:
         pytest.skip("no search index here")
 

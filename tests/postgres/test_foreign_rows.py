@@ -134,6 +134,25 @@ async def test_a_broken_row_is_named_when_it_is_read(
     assert len(await store.read("id")) == len(_ODD_TAGS)
 
 
+async def test_live_tags_among_the_others_are_searched_nowhere(
+    store: TimescaleAdapter, sql: asyncpg.Connection[Any]
+) -> None:
+    """C8: as if they stood where they belong; what is no dict at all ends no search."""
+    texts = {
+        "live": '{"curVal": "Occupied"}',
+        "both": '{"curVal": "Occupied", "dis": "Occupied"}',
+        "text": '"Occupied curVal"',
+        "name": '"curVal"',
+        "list": '["Occupied", "curVal"]',
+    }
+    await _insert(sql, texts)
+
+    found = ids(await store.read("not trash", search="occ"))
+    await store.create_indexes(search=True)
+
+    assert found == ids(await store.read("not trash", search="occ")) == ["both"]
+
+
 async def test_odd_rows_can_be_changed(
     store: TimescaleAdapter, sql: asyncpg.Connection[Any]
 ) -> None:

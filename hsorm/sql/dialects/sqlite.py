@@ -8,6 +8,7 @@ from sqlalchemy import Uuid
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql.constructs import (
     AnyRef,
     ChangedSince,
@@ -246,11 +247,16 @@ def _instant_key(element: InstantKey, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(SomeText, "sqlite")
 def _some_text(element: SomeText, compiler: SQLCompiler, **kw: Any) -> str:
-    parts = (element.tags, element.start, element.inside)
-    tags, start, inside = (compiler.process(part, **kw) for part in parts)
-    # Only the elements of a dict have a key that is a text.
+    parts = (element.tags, element.start, element.anywhere, element.inside)
+    tags, start, anywhere, inside = (compiler.process(part, **kw) for part in parts)
+    # Only the elements of a dict have a key that is a text. To look for separators takes four times
+    # as long as to look for the word, which most texts do not have at all.
     return (
         f"EXISTS (SELECT 1 FROM json_each({tags}) AS hs_e WHERE hs_e.type = 'text' "
-        f"AND typeof(hs_e.key) = 'text' "
-        f"AND (hs_e.value GLOB {start} OR hs_e.value GLOB {inside}))"
+        f"AND typeof(hs_e.key) = 'text' AND (hs_e.value GLOB {start} "
+        f"OR hs_e.value GLOB {anywhere} AND hs_e.value GLOB {inside}) "
+        f"AND hs_e.key NOT IN ({_LIVE}))"
     )
+
+
+_LIVE = ", ".join(f"'{name}'" for name in sorted(LIVE_TAGS))
