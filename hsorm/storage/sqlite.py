@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import secrets
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,8 +13,10 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+from weakref import WeakSet
 
+import aiosqlite
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
@@ -77,8 +81,10 @@ class SqliteAdapter(SqlAdapter):
     ) -> None:
         if not str(path):  # to SQLite that is a file of each connection's own
             raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
+        self._memory = _memory_uri() if str(path) == ":memory:" else None
+        self._kept: sqlite3.Connection | None = None
         super().__init__(
-            _engine(str(path)),
+            _engine(str(path)) if self._memory is None else _memory_engine(self._memory),
             owns_engine=True,
             create=create,
             prefix=prefix,
@@ -87,6 +93,13 @@ class SqliteAdapter(SqlAdapter):
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
         self._writing = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the storage; see `StorageAdapter.close`."""
+        await super().close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     async def _describe(self) -> tuple[str, str]:
         rows = await self._fetch(select(func.sqlite_version()))
@@ -138,6 +151,10 @@ class SqliteAdapter(SqlAdapter):
         return [str(index.name) for index in found]
 
     async def _ensure_tables(self) -> None:
+        if self._memory is not None and self._kept is None:
+            # A database in memory is there as long as a connection is. Those of the pool are not to
+            # be relied on: one that a call was cancelled on is closed.
+            self._kept = sqlite3.connect(self._memory, uri=True)
         await super()._ensure_tables()
         await self._note_indexes()
 
@@ -251,15 +268,56 @@ def _history_row(id: str, ts: dt.datetime, val: Kind) -> dict[str, Any]:
     return {"point_id": id, "ts": ts, "val": number, "obj": obj}
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that leaves nothing behind when it is closed.
+
+    SQLite keeps a connection, and the lock or the snapshot that it has, until the last of its
+    statements is done. A call that was cancelled may leave one to the garbage collector: until that
+    comes, nobody could write to the file.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *args: Any, **settings: Any) -> Any:
+        cursor = super().cursor(*args, **settings)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
+        super().close()
+
+
+_CONNECTING: Final[dict[str, Any]] = {"timeout": _BUSY_SECONDS, "factory": _Connection}
+
+
 def _engine(path: str) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=path)
-    if path == ":memory:":
-        # The one connection is the database.
-        engine = create_async_engine(
-            url, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0
+    return _prepared(create_async_engine(url, connect_args=_CONNECTING))
+
+
+def _memory_uri() -> str:
+    """Return the name of a database in memory that several connections of a process can open."""
+    return f"file:/hsorm-{secrets.token_hex(8)}?vfs=memdb"
+
+
+def _memory_engine(uri: str) -> AsyncEngine:
+    # One connection at a time: there is no WAL in memory, readers and writers would wait.
+    return _prepared(
+        create_async_engine(
+            URL.create("sqlite+aiosqlite", database=":memory:"),
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=1,
+            max_overflow=0,
+            async_creator=lambda: aiosqlite.connect(uri, uri=True, **_CONNECTING),
         )
-    else:
-        engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    )
+
+
+def _prepared(engine: AsyncEngine) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
