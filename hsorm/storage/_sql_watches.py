@@ -222,6 +222,10 @@ class SqlWatches(SqlPoints):
 
     async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
         """Return what has changed since the last poll; see `Watcher.watch_poll`."""
+        return await self._poll_once(watch_id, refresh, set())
+
+    async def _poll_once(self, watch_id: str, refresh: bool, gone: set[str]) -> WatchRows:
+        """Poll a watch; `gone` gets what is removed even if the answer to the commit is lost."""
         await self._sweep_if_due()
         await self._prune_if_due()
         async with self._work() as work:
@@ -232,6 +236,7 @@ class SqlWatches(SqlPoints):
             # A cursor of the future is of another server, whose dump was restored here.
             astray = watch.cursor.following > Cursor.parse(current).following
             rows, removed, now = await self._poll(work, watch, refresh or astray)
+            gone.update(removed)
             await self._renew(work, watch, now)
         return WatchRows(
             rows, watch_id=watch_id, lease=watch.lease, removed=[Ref(id) for id in removed]
@@ -317,10 +322,11 @@ class SqlWatches(SqlPoints):
         pause, most = _RETRY_SECONDS
         deadline = time.monotonic() + lease.total_seconds()
         lost = False
+        gone: set[str] = set()
         while True:
             try:
                 # An answer that was lost may have taken its changes along: then all is told again.
-                return await self.watch_poll(watch_id, refresh=lost)
+                rows = await self._poll_once(watch_id, lost, gone)
             except UnknownWatchError as exc:
                 if exc.state != "closed":
                     raise
@@ -331,6 +337,10 @@ class SqlWatches(SqlPoints):
                     raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
                 pause = min(pause * 2, most)
+            else:
+                there = {row["id"].val for row in rows}
+                rows.removed = [Ref(id) for id in sorted(gone - there)]
+                return rows
 
     # ---- the change feed ------------------------------------------------------------------------
 
