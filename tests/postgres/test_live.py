@@ -117,6 +117,27 @@ _USE = (
 )
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM live", "TRUNCATE live"])
+async def test_live_tags_that_plain_sql_deletes_are_told(
+    store: TimescaleAdapter, fresh_postgres_url: str, statement: str
+) -> None:
+    await store.set_live("a", {"curVal": 1})
+    ids = (await store.watch_sub(None, "abc")).watch_id
+    matching = (await store.watch_filter("n")).watch_id
+    cursor = (await store.changes()).cursor
+
+    plain = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await plain.execute(statement)
+    finally:
+        await plain.close()
+
+    for watch in (ids, matching):
+        told = [(row["id"], "curVal" in row) for row in await store.watch_poll(watch)]
+        assert told == [(Ref("a"), False)]
+    assert [change.id for change in await store.changes(cursor)] == [Ref("a")]
+
+
 async def test_live_updates_stay_in_their_pages(
     store: TimescaleAdapter, fresh_postgres_url: str
 ) -> None:

@@ -37,6 +37,23 @@ async def test_raw_sql_is_told_once(tmp_path: Path, statement: str) -> None:
         assert (list(again), again.removed) == ([], [])
 
 
+async def test_live_tags_that_raw_sql_deletes_are_told(tmp_path: Path) -> None:
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a"), "n": Number(0), "curVal": Number(1)}])
+        ids = (await store.watch_sub(None, ["a"])).watch_id
+        matching = (await store.watch_filter("n")).watch_id
+        cursor = (await store.changes()).cursor
+
+        other = sqlite3.connect(tmp_path / "a.db")
+        other.execute("DELETE FROM live")
+        other.commit()
+        other.close()
+
+        for watch in (ids, matching):
+            assert ["curVal" in row for row in await store.watch_poll(watch)] == [False]
+        assert [change.id for change in await store.changes(cursor)] == [Ref("a")]
+
+
 async def test_a_stream_hears_of_another_process(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     async with SqliteAdapter(path) as store:
