@@ -372,10 +372,13 @@ class SqlWatches(SqlPoints):
             statement, at=place.at, after=place.after, limit=limit + 1, **values, **until
         )
         now, found = _read(rows)
-        since = place.since
-        # A cursor of the future is of another server, whose dump was restored here.
+        since, forgotten = place.since, rows[0][1]
+        # What is of the future is of another server, whose dump was restored here: a cursor leads
+        # nowhere, and what was forgotten there is no loss to any cursor of this one.
+        if forgotten is not None and forgotten >= now.following:
+            forgotten = None
         if since is not None and not (
-            since.knows_all_to(rows[0][1]) and since.following <= now.following
+            since.knows_all_to(forgotten) and since.following <= now.following
         ):
             raise CursorExpiredError(cursor)
         until_then = place.until or now
@@ -402,13 +405,18 @@ class SqlWatches(SqlPoints):
         async with self._work() as work:
             removals = await work.fetch(watching.forget_removals, before=before)
             written = await work.fetch(watching.forget_history, before=written_before)
-            stamps = [stamp for (stamp,) in (*removals, *written) if stamp is not None]
-            if stamps:
-                await work.fetch(watching.note_forgotten, stamp=max(stamps))
+            await self._note_forgotten(work, [stamp for (stamp,) in (*removals, *written)])
             watches = [id for (id,) in await work.fetch(watching.forget_watches, before=before)]
             if watches:
                 await work.fetch(watching.drop_all_members, ids=as_listed(watches))
         return len(removals) + len(watches)
+
+    async def _note_forgotten(self, work: Work, stamps: Iterable[int]) -> None:
+        ((current,),) = await work.fetch(watching.current_cursor)
+        following = Cursor.parse(current).following
+        # Those of the future are of another server, see `_pass`.
+        if own := [stamp for stamp in stamps if stamp < following]:
+            await work.fetch(watching.note_forgotten, stamp=max(own), following=following)
 
     async def _prune_if_due(self) -> None:
         if time.monotonic() - self._pruned > _PRUNE_SECONDS:

@@ -92,7 +92,8 @@ async def test_a_stream_tells_the_removal_of_a_poll_whose_answer_was_lost(
     ):
         await store.load_entities([{"id": Ref(id), "x": MARKER} for id in ("stays", "goes")])
         watch_id = await opening(watching)
-        async with asyncio.timeout(30), aclosing(watching.watch_stream(watch_id)) as stream:
+        told_by = watching.watch_stream(watch_id)
+        async with asyncio.timeout(30), aclosing(told_by) as stream:  # type: ignore[type-var]
             told = asyncio.ensure_future(anext(stream))
             await asyncio.sleep(0)
             await store.delete("goes")
