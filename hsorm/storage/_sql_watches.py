@@ -104,6 +104,8 @@ class SqlWatches(SqlPoints):
                 watch = await self._renew(work, watch, watch.cursor, asked)
             known = {row["id"].val for row in rows if row}
             await self._join(work, name, now, set(wanted), known)
+            # Of those that are in the watch already, too: what it has shown, it tells the end of.
+            await self._mark(work, name, known, True)
         return WatchRows(rows, watch_id=name, lease=watch.lease)
 
     async def watch_filter(
