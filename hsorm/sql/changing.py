@@ -58,6 +58,7 @@ __all__ = [
     "insert_entities",
     "insert_into",
     "json_text",
+    "known_entities",
     "listed_ids",
     "live_text",
     "lock_entities",
@@ -115,6 +116,11 @@ def lock_entities(tables: Tables, dialect: str) -> Select[Any]:
         .order_by(entities.c.id)
         .with_for_update(key_share=True)
     )
+
+
+def known_entities(tables: Tables, dialect: str) -> Select[Any]:
+    """Select those of `ids` that there are."""
+    return select(tables.entities.c.id).where(listed_ids(tables.entities.c.id))
 
 
 def lock_free_entities(tables: Tables, dialect: str) -> Select[Any]:

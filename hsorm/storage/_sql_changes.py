@@ -125,8 +125,9 @@ class SqlChanges(SqlCore):
             return
         async with self._work() as work:
             there = await self._merge_live(work, {id: new for id, new in merged.items() if new})
-            idle = [id for id, new in merged.items() if not new]
-            there |= (await self._lock(work, idle)).keys() if idle else set()
+            # Looked at only: locked behind the others, they would be out of order.
+            idle = as_listed(id for id, new in merged.items() if not new)
+            there |= {id for (id,) in await work.fetch(changing.known_entities, ids=idle)}
             for id in merged:
                 if id not in there:
                     raise UnknownEntityError(id)

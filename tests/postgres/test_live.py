@@ -356,6 +356,20 @@ async def test_a_cancelled_write_leaves_no_transaction_open(
     assert idle == 0
 
 
+async def test_batches_of_live_tags_do_not_lock_each_other_out(
+    store: TimescaleAdapter, fresh_postgres_url: str
+) -> None:
+    """Each names an entity without changing it: the one that the other changes."""
+
+    async def repeat(writer: TimescaleAdapter, idle: str, changed: str) -> None:
+        for n in range(100):
+            await writer.set_live_batch({idle: {}, changed: {"curVal": n}})
+
+    async with TimescaleAdapter(fresh_postgres_url) as another:
+        await store.set_live_batch({id: {"curVal": 0} for id in "ab"})
+        await asyncio.gather(repeat(store, "a", "b"), repeat(another, "b", "a"))
+
+
 async def test_two_that_add_the_same_do_not_lock_each_other_out(store: TimescaleAdapter) -> None:
     """One of them is told that they exist."""
     ids = [f"n{i}" for i in range(200)]
