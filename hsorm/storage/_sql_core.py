@@ -24,7 +24,7 @@ from hsorm.sql.models import Tables, make_tables
 from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
-from hsorm.storage.protocol import Create
+from hsorm.storage.protocol import Create, Id
 
 __all__ = [
     "Loaded",
@@ -184,6 +184,10 @@ class SqlCore(BaseAdapter, ABC):
         """Return the backend's name and the version of the database."""
 
     @abstractmethod
+    async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
+        """Read entities by id; see `EntityReader.read_by_ids`."""
+
+    @abstractmethod
     async def _fetch(self, statement: Select[Any]) -> Rows:
         """Run a statement that reads, by itself, and return its rows."""
 
@@ -198,6 +202,10 @@ class SqlCore(BaseAdapter, ABC):
     @abstractmethod
     def _open_work(self) -> AbstractAsyncContextManager[Work]:
         """Open a transaction as `_begin` does, for statements that are built once."""
+
+    def _open_work_now(self) -> AbstractAsyncContextManager[Work]:
+        """Open a transaction as `_open_work` does, or fail where it would wait for who writes."""
+        return self._open_work()
 
     @abstractmethod
     async def _look(self, statement: Statement, **values: Any) -> Rows:

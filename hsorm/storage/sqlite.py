@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-from hsorm.errors import StorageUrlError, UnknownEntityError
+from hsorm.errors import StorageError, StorageUrlError, UnknownEntityError
 from hsorm.his.rows import to_row
 from hsorm.kinds import REMOVE, Kind
 from hsorm.sql import changing, statements, watching
@@ -49,6 +49,7 @@ __all__ = ["SqliteAdapter"]
 _BUSY_SECONDS = 10
 _BATCH = 5_000
 _WRITES = "hsorm_writes"
+_BUSY = "hsorm_busy"
 _LOOK_SECONDS = 0.04
 
 
@@ -124,9 +125,9 @@ class SqliteAdapter(SqlAdapter):
         return ["  " * depth[id] + detail for id, _, _, detail in steps]
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, *, busy: float = _BUSY_SECONDS) -> AsyncIterator[AsyncConnection]:
         async with self._writing, self.engine.connect() as connection:
-            await connection.execution_options(**{_WRITES: True})
+            await connection.execution_options(**{_WRITES: True, _BUSY: busy})
             async with connection.begin():
                 yield connection
 
@@ -178,6 +179,13 @@ class SqliteAdapter(SqlAdapter):
     @asynccontextmanager
     async def _open_work(self) -> AsyncIterator[Work]:
         async with self._begin() as connection:
+            yield _ConnectionWork(connection, self._built)
+
+    @asynccontextmanager
+    async def _open_work_now(self) -> AsyncIterator[Work]:
+        if self._writing.locked():
+            raise StorageError("somebody else is writing")
+        async with self._begin(busy=0) as connection:
             yield _ConnectionWork(connection, self._built)
 
     async def _look(self, statement: Statement, **values: Any) -> Rows:
@@ -334,5 +342,14 @@ def _prepare(connection: Any, record: object) -> None:
 
 def _begin(connection: Any) -> None:
     # A write takes the lock at once: two readers that both turn writers would lock each other out.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get(_WRITES, False):
+        connection.exec_driver_sql("BEGIN")
+    elif (busy := options[_BUSY]) == _BUSY_SECONDS:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(busy * 1_000)}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1_000}")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import gc
 import os
 import sqlite3
@@ -20,7 +21,7 @@ import pytest
 
 from hsorm.errors import StorageError, StorageUnavailableError, StorageUrlError
 from hsorm.kinds import MARKER, Number, Ref
-from hsorm.storage.sqlite import SqliteAdapter
+from hsorm.storage.sqlite import _BUSY_SECONDS, SqliteAdapter
 from hsorm.testing.conformance.examples import ALL, SITE, ids
 from tests.backends import pool_use
 
@@ -330,3 +331,32 @@ async def test_in_memory_a_call_that_is_cancelled_loses_nothing() -> None:
             await _cancelled(store.update({"id": SITE["id"], "area": n}), seconds=n * 0.0001)
 
         assert [rec["id"] for rec in await store.read("site")] == [SITE["id"]]
+
+
+async def test_readers_do_not_wait_where_a_level_is_to_be_released(
+    store: SqliteAdapter, path: Path
+) -> None:
+    """W7: its end takes effect on what is read, although nobody can write it down now."""
+    point = {"id": Ref("p"), "point": MARKER, "writable": MARKER, "kind": "Number"}
+    await store.load_entities([{**point, "curTracksWrite": MARKER}, SITE])
+    await store.point_write("p", 17, 1, "default")
+    await store.point_write("p", 8, 5, "ana", dt.timedelta(seconds=0.1))
+    store._swept = float("-inf")  # as after a second
+    await asyncio.sleep(0.2)
+
+    with _other(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(_BUSY_SECONDS / 2):
+            (read,) = await store.read("point")
+            by_id = await store.read_by_ids(["nobody", "p", SITE["id"]])
+            array = await store.point_array("p")
+        other.execute("ROLLBACK")
+    assert "val" not in array[7]
+    assert (read["writeVal"], read["writeLevel"], read["curVal"]) == (
+        Number(1),
+        Number(17),
+        Number(1),
+    )
+    assert by_id == [None, read, await store.read_by_id(SITE["id"])]
+    store._swept = float("-inf")
+    assert await store.read("writeVal == 1") == [read]
