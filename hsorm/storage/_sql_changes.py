@@ -100,9 +100,9 @@ class SqlChanges(SqlCore):
         await self._ready()
         last = _last_of_each(entities)
         if last:
-            mod = self._next_mod()
             # In order of id, so that two loads at a time wait for each other instead of failing.
-            await self._store(_loaded(id, last[id], mod) for id in sorted(last))
+            ids = sorted(last)
+            await self._store(ids, lambda mod: (_loaded(id, last[id], mod) for id in ids))
         return len(last)
 
     async def check_refs(self) -> list[DanglingRef]:

@@ -198,20 +198,23 @@ class SqliteAdapter(SqlAdapter):
     def _built(self, statement: Statement) -> Executable:
         return statement(self.tables, "sqlite")
 
-    async def _store(self, rows: Iterator[Loaded]) -> None:
+    async def _store(
+        self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
+    ) -> None:
         upsert, index = statements.upsert(self.tables.entities, "sqlite"), self._tag_index
         with database_errors(self.url):
             async with self._begin() as connection:
                 work = _ConnectionWork(connection, self._built)
+                rows = rows_of(await self._mod_above(work, ids, self._next_mod()))
                 # The triggers would write the rows of one entity after the other all over the side
                 # table, which takes several times as long as those of a batch in order.
                 await connection.execute(index.pause())
                 while batch := list(islice(rows, _BATCH)):
-                    ids = {"ids": as_listed(row.id for row in batch)}
-                    await connection.execute(index.forget(), ids)
+                    listed = {"ids": as_listed(row.id for row in batch)}
+                    await connection.execute(index.forget(), listed)
                     values = [{"id": row.id, "tags": row.tags} for row in batch]
                     await connection.execute(upsert, values)
-                    await connection.execute(index.note(), ids)
+                    await connection.execute(index.note(), listed)
                     await self._replace_live(work, batch)
                 await connection.execute(index.resume())
 

@@ -370,6 +370,28 @@ async def test_batches_of_live_tags_do_not_lock_each_other_out(
         await asyncio.gather(repeat(store, "a", "b"), repeat(another, "b", "a"))
 
 
+async def test_a_load_that_waits_lets_no_mod_go_back(
+    store: TimescaleAdapter, fresh_postgres_url: str
+) -> None:
+    """C6: what is changed while the load waits for a row has an earlier `mod` in the end."""
+    plain = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await plain.execute("BEGIN")
+        await plain.execute("UPDATE entities SET tags = tags WHERE id = 'a'")
+        load = asyncio.create_task(store.load_entities([{"id": Ref("a")}, {"id": Ref("c")}]))
+        of_us = "datname = current_database() AND wait_event_type = 'Lock'"
+        while not await plain.fetch(f"SELECT FROM pg_stat_activity WHERE {of_us}"):  # noqa: ASYNC110 - of the server, a constant
+            await asyncio.sleep(0.01)
+        async with TimescaleAdapter(fresh_postgres_url) as another:
+            changed = await another.update({"id": Ref("c"), "n": 1})
+        await plain.execute("COMMIT")
+        await load
+    finally:
+        await plain.close()
+
+    assert (await store.read_by_id("c"))["mod"] > changed["mod"]
+
+
 async def test_two_that_add_the_same_do_not_lock_each_other_out(store: TimescaleAdapter) -> None:
     """One of them is told that they exist."""
     ids = [f"n{i}" for i in range(200)]

@@ -281,6 +281,19 @@ async def test_a_full_disk_keeps_what_was_there(store: SqliteAdapter, path: Path
     assert ids(await store.read("id")) == ["site-1"]
 
 
+async def test_a_load_that_waits_lets_no_mod_go_back(store: SqliteAdapter, path: Path) -> None:
+    """C6: what somebody else has changed while it waited has an earlier `mod` in the end."""
+    await store.load_entities([SITE])
+    async with SqliteAdapter(path) as another:
+        # As if it had begun later, but come to write first.
+        another._last_mod = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
+        changed = await another.update({"id": SITE["id"], "area": 1})
+
+        await store.load_entities([SITE])
+
+        assert (await store.read_by_id(SITE["id"]))["mod"] > changed["mod"]
+
+
 # ---- calls that are cancelled -------------------------------------------------------------------
 
 
