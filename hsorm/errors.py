@@ -198,7 +198,8 @@ class InvalidDiffError(HsormError, ValueError):
     """A diff, or a batch of them, that no storage could commit (rules C1, C2, C4, C6, C8).
 
     Attributes:
-        index: 0-based position of the diff in the batch, None where the batch as a whole is wrong.
+        index: 0-based position of the diff in the batch, None where the batch as a whole is wrong;
+            the text counts from 1, as files and people do.
         id: The diff's id, or None where it has none.
         reason: What is wrong and what would be right.
     """
@@ -208,7 +209,7 @@ class InvalidDiffError(HsormError, ValueError):
         self.index, self.id, self.reason = index, id, reason
 
     def __str__(self) -> str:
-        which = "commit" if self.index is None else f"commit, diff {self.index}"
+        which = "commit" if self.index is None else f"commit, diff {self.index + 1}"
         whose = "" if self.id is None else f" (@{self.id})"
         return f"{which}{whose}: {self.reason}; nothing was committed"
 

@@ -147,7 +147,10 @@ def _make_tables(on_postgresql: bool, prefix: str, schema: str | None) -> None:
     )
 
 
-_FUNCTIONS = ("stamp", "keep_removed", "keep_all_removed", "wake", "rename")
+_FUNCTIONS = (
+    *("stamp", "keep_removed", "keep_all_removed", "wake", "rename"),
+    *("stamp_entity", "stamp_entities"),
+)
 
 
 def _postgresql_triggers() -> list[str]:
@@ -155,7 +158,8 @@ def _postgresql_triggers() -> list[str]:
     prefix, _ = _names()
     entities, live, removals = _name("entities"), _name("live"), _name("removals")
     history_changes, watches = _name("history_changes"), _name("watches")
-    stamp, keep, keep_all, wake, rename = (_name(f"hsorm_{name}") for name in _FUNCTIONS)
+    stamp, keep, keep_all, wake, rename, *of_live = (_name(f"hsorm_{name}") for name in _FUNCTIONS)
+    stamp_entity, stamp_entities = of_live
     keeping = (
         f"INSERT INTO {removals} (id, changed) SELECT id, {_THIS} FROM {{}} "
         f"ON CONFLICT (id) DO UPDATE SET changed = excluded.changed, at = now();"
@@ -171,6 +175,8 @@ def _postgresql_triggers() -> list[str]:
         f"INSERT INTO {removals} (id, changed) VALUES (OLD.id, {_THIS}) "
         f"ON CONFLICT (id) DO UPDATE SET changed = excluded.changed, at = now();"
     )
+    # Live tags that are gone show in their entity alone; one that is being removed is gone already.
+    stamping = f"UPDATE {entities} SET changed = {_THIS} WHERE changed <> {_THIS} AND"
     renamed = "WHEN (OLD.id IS DISTINCT FROM NEW.id)"
     gone = "REFERENCING OLD TABLE AS gone"
     any_change = "AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE"
@@ -182,10 +188,14 @@ def _postgresql_triggers() -> list[str]:
         _function(keep_all, f"{keeping.format(entities)} RETURN NULL;"),
         _function(wake, f"{waking} RETURN NULL;"),
         _function(rename, f"{renaming} RETURN NULL;"),
+        _function(stamp_entity, f"{stamping} id = OLD.id; RETURN NULL;"),
+        _function(stamp_entities, f"{stamping} id IN (SELECT id FROM {live}); RETURN NULL;"),
         _trigger("stamp", "BEFORE UPDATE", entities, "ROW", stamp),
         _trigger("stamp", "BEFORE UPDATE", live, "ROW", stamp),
         _trigger("keep", "AFTER DELETE", entities, "STATEMENT", keep, gone),
         _trigger("keep_all", "BEFORE TRUNCATE", entities, "STATEMENT", keep_all),
+        _trigger("stamp_entity", "AFTER DELETE", live, "ROW", stamp_entity),
+        _trigger("stamp_entities", "BEFORE TRUNCATE", live, "STATEMENT", stamp_entities),
         f"CREATE TRIGGER hsorm_rename AFTER UPDATE OF id ON {entities} FOR EACH ROW {renamed} "
         f"EXECUTE FUNCTION {rename}()",
         *(
@@ -238,6 +248,12 @@ def _sqlite_triggers() -> list[str]:
                 f"CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN {tick} "
                 f"UPDATE {table} SET changed = {this} WHERE {key} = NEW.{key}; END"
             )
+    # Live tags that are gone show in their entity alone, if that is not being removed itself.
+    statements.append(
+        f"CREATE TRIGGER {_name('live_removed')} AFTER DELETE ON {_name('live')} "
+        f"WHEN EXISTS (SELECT 1 FROM {entities} WHERE id = OLD.id) BEGIN {tick} "
+        f"UPDATE {entities} SET changed = {this} WHERE id = OLD.id; END"
+    )
     owned = " ".join(
         f"DELETE FROM {_name(table)} WHERE id = OLD.id;" for table in ("live", "point_arrays")
     )

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, TypeAlias
 import msgspec
 
 from hsorm.errors import EntityExistsError, InvalidDiffError, UnknownEntityError
-from hsorm.kinds import MARKER, REMOVE, Entity, Ref, as_ref, deep_copy, equal
+from hsorm.kinds import MARKER, REMOVE, Entity, Ref, Remove, as_ref, deep_copy, equal
 from hsorm.ops.entities import (
     as_read,
     check_id,
@@ -60,7 +60,8 @@ class Diff(msgspec.Struct, frozen=True):
         op: `"add"`, `"update"` or `"remove"`.
         id: The entity; None for an addition whose id the storage is to make.
         changes: The tags to set; REMOVE deletes one.
-        mod: The `mod` of the entity that the change is based on.
+        mod: The `mod` of the entity that the change is based on; REMOVE where it has none, as other
+            people's SQL may have written it.
         transient: Whether it changes live tags, and only these.
         force: Whether it is made whatever the stored `mod` is.
         bypass_restricted: Whether it may change the tags `projMeta`, `uiMeta`, `ext`, `fileSize`.
@@ -69,7 +70,7 @@ class Diff(msgspec.Struct, frozen=True):
     op: Op
     id: Ref | None
     changes: dict[str, Any] = {}
-    mod: dt.datetime | None = None
+    mod: dt.datetime | Remove | None = None
     transient: bool = False
     force: bool = False
     bypass_restricted: bool = False
@@ -125,9 +126,9 @@ class Diff(msgspec.Struct, frozen=True):
         return Diff.update(entity, {"trash": REMOVE}, mod=mod, force=force)
 
 
-def _id_and_mod(entity: _EntityOrId) -> tuple[Ref | None, dt.datetime | None]:
+def _id_and_mod(entity: _EntityOrId) -> tuple[Ref | None, dt.datetime | Remove | None]:
     if isinstance(entity, Mapping):
-        return entity.get("id"), entity.get("mod")
+        return entity.get("id"), entity.get("mod", REMOVE)
     return as_ref(entity), None
 
 
@@ -219,7 +220,7 @@ def _why_invalid(diff: Diff) -> str | None:
             f"the {diff.op} says not what it is based on: give the entity as it was read (or its "
             "mod), or force=True to make it whatever is stored"
         )
-    if diff.mod is not None and not _is_instant(diff.mod):
+    if diff.mod is not None and diff.mod is not REMOVE and not _is_instant(diff.mod):
         return f"{diff.mod!r} is no mod: an aware datetime is needed"
     return None
 
@@ -281,8 +282,8 @@ def apply(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | N
         return _added(diff, old, mod)
     if old is None:
         raise UnknownEntityError(diff.id.val)
-    if not diff.force and not equal(diff.mod, old.get("mod")):
-        raise conflict(old, diff.mod)
+    if not diff.force and not equal(diff.mod, old.get("mod", REMOVE)):
+        raise conflict(old, None if diff.mod is REMOVE else diff.mod)
     if diff.op == "remove":
         return None
     merged = merged_tags(old, diff.changes)

@@ -33,6 +33,7 @@ __all__ = [
     "live_changes",
     "load",
     "rows",
+    "without_lost_array",
     "writable_point",
     "write",
 ]
@@ -269,6 +270,13 @@ def live_changes(array: PointArray, entity: Mapping[str, Any]) -> Entity:
     if "curTracksWrite" in entity:
         wanted |= {"curVal": shown, "curStatus": "ok"}
     return {name: val for name, val in wanted.items() if not equal(entity.get(name, REMOVE), val)}
+
+
+def without_lost_array(old: Mapping[str, Any], new: Entity) -> Entity:
+    """Return an entity as changed, without what showed the array that it has lost by that (W14)."""
+    if is_writable(new) or not is_writable(old):
+        return new
+    return {name: val for name, val in new.items() if name not in live_changes(EMPTY, new)}
 
 
 def rows(array: PointArray, now: dt.datetime, point: WritablePoint) -> list[Entity]:

@@ -18,12 +18,16 @@ from sqlalchemy import (
     Text,
     Update,
     bindparam,
+    case,
     cast,
+    collate,
     delete,
     exists,
     func,
     insert,
+    literal_column,
     not_,
+    null,
     select,
     true,
     update,
@@ -58,6 +62,8 @@ __all__ = [
     "insert_entities",
     "insert_into",
     "json_text",
+    "known_entities",
+    "last_mod",
     "listed_ids",
     "live_text",
     "lock_entities",
@@ -115,6 +121,29 @@ def lock_entities(tables: Tables, dialect: str) -> Select[Any]:
         .order_by(entities.c.id)
         .with_for_update(key_share=True)
     )
+
+
+def known_entities(tables: Tables, dialect: str) -> Select[Any]:
+    """Select those of `ids` that there are."""
+    return select(tables.entities.c.id).where(listed_ids(tables.entities.c.id))
+
+
+def last_mod(tables: Tables, dialect: str) -> Select[Any]:
+    """Select the latest `mod` of `ids` as text, without Z; others must wait to change these."""
+    entities = tables.entities
+    mod: ColumnElement[Any] = TextAt(entities.c.tags, "mod", "val")
+    if dialect == "sqlite":  # other people's rows may be no JSON
+        mod = case((func.json_valid(entities.c.tags) == 1, mod), else_=null())
+    locked = (
+        select(cast(mod, Text()).label("mod"))
+        .where(listed_ids(entities.c.id))
+        .order_by(entities.c.id)
+        .with_for_update(key_share=True)
+        .subquery()
+    )
+    # A fraction of a second comes after none only where nothing follows it.
+    text = func.rtrim(locked.c.mod, literal_column("'Z'"))
+    return select(func.max(collate(text, "C") if dialect == "postgresql" else text))
 
 
 def lock_free_entities(tables: Tables, dialect: str) -> Select[Any]:

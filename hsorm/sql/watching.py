@@ -395,19 +395,19 @@ def forget_history(tables: Tables, dialect: str) -> ReturningDelete[Any]:
 
 
 def note_forgotten(tables: Tables, dialect: str) -> Insert:
-    """Note that changes up to `stamp` may have been forgotten."""
+    """Note that changes up to `stamp` may have been forgotten.
+
+    What was noted from `following` on is of another server, and worth nothing.
+    """
     removals = tables.removals
+    following = bindparam("following", type_=removals.c.changed.type)
     rows = insert_into(dialect, removals).values(
         id=FORGOTTEN, changed=bindparam("stamp", type_=removals.c.changed.type)
     )
+    later = or_(rows.excluded.changed > removals.c.changed, removals.c.changed >= following)
     noted: Insert = rows.on_conflict_do_update(
         index_elements=["id"],
-        set_={
-            "changed": case(
-                (rows.excluded.changed > removals.c.changed, rows.excluded.changed),
-                else_=removals.c.changed,
-            )
-        },
+        set_={"changed": case((later, rows.excluded.changed), else_=removals.c.changed)},
     )
     return noted
 

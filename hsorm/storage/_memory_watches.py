@@ -73,8 +73,8 @@ class MemoryWatches:
         for id in ids:
             if id not in watch.ids:
                 watch.ids[id] = self._state.log.seq
-                if self._state.is_there(id):
-                    watch.known.add(id)
+            if self._state.is_there(id):
+                watch.known.add(id)
         return self._rows(watch, ids)
 
     def filter(

@@ -22,10 +22,12 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class _Reads(Protocol):
-    async def read(self, filter_str: str | Node) -> list[Entity]: ...
-
+class _ReadsByIds(Protocol):
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]: ...
+
+
+class _Reads(_ReadsByIds, Protocol):
+    async def read(self, filter_str: str | Node) -> list[Entity]: ...
 
     async def read_by_id(self, id: Id) -> Entity: ...
 
@@ -55,7 +57,7 @@ class BaseAdapter:
     ) -> None:
         await self.close()
 
-    async def read_by_id(self: _Reads, id: Id) -> Entity:
+    async def read_by_id(self: _ReadsByIds, id: Id) -> Entity:
         """Read one entity by id; see `EntityReader.read_by_id`."""
         (found,) = await self.read_by_ids([id])
         if found is None:

@@ -65,7 +65,8 @@ class SqlAdapter(SqlHistory, SqlWatches):
     async def _read(self, filter: str | Node, limit: int | None, search: Search) -> list[Entity]:
         most = None if limit is None else min(max(limit, 0), _MOST)
         await self._sweep_if_due()
-        return [entity_of(*row) for row in await self._read_rows(filter, most, search)]
+        rows = await self._read_rows(filter, most, search)
+        return await self._as_of_now([entity_of(*row) for row in rows])
 
     async def _search(self, text: str | None) -> Search:
         words = search_words(text)
@@ -117,7 +118,9 @@ class SqlAdapter(SqlHistory, SqlWatches):
         rows = await self._fetch(statements.select_by_ids(self.tables, possible))
         found = {row[0]: row for row in rows}
         # Decoded for each place anew: the caller may change one without changing the other.
-        return [entity_of(*found[id]) if id in found else None for id in wanted]
+        there = [entity_of(*found[id]) for id in wanted if id in found]
+        shown = iter(await self._as_of_now(there))
+        return [next(shown) if id in found else None for id in wanted]
 
     async def explain(
         self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None

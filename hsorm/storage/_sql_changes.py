@@ -22,7 +22,7 @@ from hsorm.ops.entities import (
     stamp,
 )
 from hsorm.ops.live import merge_live, split
-from hsorm.ops.priority_array import EMPTY, is_writable, live_changes
+from hsorm.ops.priority_array import is_writable, without_lost_array
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.sql import changing
 from hsorm.storage._shared import utc_now
@@ -61,7 +61,7 @@ class SqlChanges(SqlCore):
             old = (await self._lock(work, [id])).get(id)
             if old is None:
                 raise UnknownEntityError(id)
-            new = _without_lost_array(old, merge(old, changes, self._next_mod()))
+            new = without_lost_array(old, merge(old, changes, self._next_mod()))
             await self._save(work, [(old, new)])
         self._remember(new)
         return as_read(new)
@@ -100,9 +100,9 @@ class SqlChanges(SqlCore):
         await self._ready()
         last = _last_of_each(entities)
         if last:
-            mod = self._next_mod()
             # In order of id, so that two loads at a time wait for each other instead of failing.
-            await self._store(_loaded(id, last[id], mod) for id in sorted(last))
+            ids = sorted(last)
+            await self._store(ids, lambda mod: (_loaded(id, last[id], mod) for id in ids))
         return len(last)
 
     async def check_refs(self) -> list[DanglingRef]:
@@ -125,8 +125,10 @@ class SqlChanges(SqlCore):
             return
         async with self._work() as work:
             there = await self._merge_live(work, {id: new for id, new in merged.items() if new})
-            idle = [id for id, new in merged.items() if not new]
-            there |= (await self._lock(work, idle)).keys() if idle else set()
+            # Looked at only: locked behind the others, they would be out of order.
+            if idle := [id for id, new in merged.items() if not new]:
+                known = await work.fetch(changing.known_entities, ids=as_listed(idle))
+                there |= {id for (id,) in known}
             for id in merged:
                 if id not in there:
                     raise UnknownEntityError(id)
@@ -213,14 +215,7 @@ class SqlChanges(SqlCore):
 
 def _applied(diff: commits.CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
     new = commits.apply(diff, old, mod)
-    return new if old is None or new is None else _without_lost_array(old, new)
-
-
-def _without_lost_array(old: Entity, new: Entity) -> Entity:
-    """Return an entity without what showed the array that it can have no longer (W14)."""
-    if is_writable(new) or not is_writable(old):
-        return new
-    return {name: val for name, val in new.items() if name not in live_changes(EMPTY, new)}
+    return new if old is None or new is None else without_lost_array(old, new)
 
 
 def _live_difference(old: Entity, new: Entity) -> Entity | None:

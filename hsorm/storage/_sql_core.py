@@ -18,13 +18,13 @@ from hsorm.errors import CodecError, SchemaOutdatedError
 from hsorm.kinds import Entity, Ref
 from hsorm.ops.entities import as_read, next_mod
 from hsorm.ops.live import LIVE_TAGS, split
-from hsorm.sql import migrate, statements
+from hsorm.sql import changing, migrate, statements
 from hsorm.sql.indexes import Indexed, tag_indexes
 from hsorm.sql.models import Tables, make_tables
 from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
-from hsorm.storage.protocol import Create
+from hsorm.storage.protocol import Create, Id
 
 __all__ = [
     "Loaded",
@@ -180,6 +180,10 @@ class SqlCore(BaseAdapter, ABC):
         """Return the backend's name and the version of the database."""
 
     @abstractmethod
+    async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
+        """Read entities by id; see `EntityReader.read_by_ids`."""
+
+    @abstractmethod
     async def _fetch(self, statement: Select[Any]) -> Rows:
         """Run a statement that reads, by itself, and return its rows."""
 
@@ -195,15 +199,22 @@ class SqlCore(BaseAdapter, ABC):
     def _open_work(self) -> AbstractAsyncContextManager[Work]:
         """Open a transaction as `_begin` does, for statements that are built once."""
 
+    def _open_work_now(self) -> AbstractAsyncContextManager[Work]:
+        """Open a transaction as `_open_work` does, or fail where it would wait for who writes."""
+        return self._open_work()
+
     @abstractmethod
     async def _look(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement that reads and is built once, by itself, and return its rows."""
 
     @abstractmethod
-    async def _store(self, rows: Iterator[Loaded]) -> None:
+    async def _store(
+        self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
+    ) -> None:
         """Insert or replace entities, given by id, with their live tags, in one transaction.
 
-        The rows are made while they are taken; an InvalidTagError of one ends the transaction.
+        The rows are made for a `mod` while they are taken, maybe again for a later one; an
+        InvalidTagError of one ends the transaction.
         """
 
     @abstractmethod
@@ -231,9 +242,17 @@ class SqlCore(BaseAdapter, ABC):
         if not self._connected:
             await self.connect()
 
+    async def _mod_above(self, work: Work, ids: Sequence[str], mod: dt.datetime) -> dt.datetime:
+        """Return a `mod` that is later than those of what is to be replaced, and lock that."""
+        ((text,),) = await work.fetch(changing.last_mod, ids=as_listed(ids))
+        stored = _instant(text)
+        if stored is None or stored < mod:
+            return mod
+        self._last_mod = next_mod(mod, stored)
+        return self._last_mod
+
     def _next_mod(self) -> dt.datetime:
-        # What a load replaces is not read, so that its mods are later is for the clock to say; one
-        # that has not moved since is what this is for (C6).
+        # Later than the last one, even if the clock has not moved since (C6).
         self._last_mod = next_mod(utc_now(), self._last_mod)
         return self._last_mod
 
@@ -297,6 +316,14 @@ def as_rows(texts: Iterable[tuple[str, str]]) -> str:
     """Return ids and JSON objects as the JSON array that `rows` of a statement is."""
     rows = (f'{{"id":{_quoted(id)},"tags":{tags}}}' for id, tags in texts)
     return f"[{','.join(rows)}]"
+
+
+def _instant(text: str | None) -> dt.datetime | None:
+    try:
+        found = None if text is None else dt.datetime.fromisoformat(text)
+    except ValueError:  # other people's rows may have anything there
+        return None
+    return found if found is None or found.tzinfo else found.replace(tzinfo=dt.UTC)
 
 
 def _quoted(text: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 import msgspec
@@ -13,11 +15,13 @@ from hsorm.codecs import hayson
 from hsorm.errors import CodecError, StorageError, UnknownEntityError
 from hsorm.kinds import Entity, Number, as_ref
 from hsorm.ops import priority_array
+from hsorm.ops.entities import as_read, merged_tags
 from hsorm.ops.priority_array import EMPTY, PointArray, WritablePoint
 from hsorm.sql import changing
+from hsorm.storage._dberrors import database_errors
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_changes import SqlChanges
-from hsorm.storage._sql_core import Loaded, Work, as_listed, as_rows, is_possible
+from hsorm.storage._sql_core import Loaded, Rows, Work, as_listed, as_rows, is_possible
 from hsorm.storage.protocol import Duration, Id
 
 __all__ = ["SqlPoints"]
@@ -31,6 +35,7 @@ class SqlPoints(SqlChanges):
     """The part of a SQL adapter that writes points."""
 
     _swept = float("-inf")
+    _behind = False
 
     async def point_write(
         self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
@@ -49,20 +54,30 @@ class SqlPoints(SqlChanges):
 
     async def point_array(self, id: Id) -> list[Entity]:
         """Read a priority array; see `PointWriter.point_array`."""
-        await self._sweep_if_due()
-        async with self._work() as work:
-            _, point = await self._writable(work, id)
-            array = (await self._arrays(work, [point.id])).get(point.id, EMPTY)
+        point = priority_array.writable_point(await self.read_by_id(id))
+        array = (await self._arrays_now([point.id])).get(point.id, EMPTY)
         return priority_array.rows(array, utc_now(), point)
 
     async def point_sweep(self) -> int:
         """Release the levels whose time is over; see `PointWriter.point_sweep`."""
+        return await self._sweep(self._open_work)
+
+    async def _sweep(self, open_work: Callable[[], AbstractAsyncContextManager[Work]]) -> int:
         self._swept = time.monotonic()
         now = utc_now()
         found = [id for (id,) in await self._look(changing.expired_points, now=now)]
         if not found:
             return 0
-        async with self._work() as work:
+        with database_errors(self.url):
+            return await self._release(open_work, found, now)
+
+    async def _release(
+        self,
+        open_work: Callable[[], AbstractAsyncContextManager[Work]],
+        found: list[str],
+        now: dt.datetime,
+    ) -> int:
+        async with open_work() as work:
             # Whoever has one of them locked is about to write it: that releases it, too.
             entities = await self._lock(work, sorted(found), changing.lock_free_entities)
             released = 0
@@ -77,11 +92,23 @@ class SqlPoints(SqlChanges):
     async def _sweep_if_due(self) -> None:
         """Release what is over before something is read, where that was not done for a second."""
         if time.monotonic() - self._swept > _SWEEP_SECONDS:
+            self._behind = False
             try:
-                await self.point_sweep()
+                await self._sweep(self._open_work_now)
             except (StorageError, CodecError) as exc:
                 # A server that cannot be written, a row that is none: no matter of who reads.
                 _log.info("levels were not released: %s", exc)
+                self._behind = True
+
+    async def _as_of_now(self, entities: list[Entity]) -> list[Entity]:
+        """Return entities that were read as they would be if nothing that is over was left."""
+        if not self._behind or not entities:
+            return entities
+        now = utc_now()
+        over = {id for (id,) in await self._look(changing.expired_points, now=now)}
+        shown = [entity["id"].val for entity in entities if entity["id"].val in over]
+        arrays = await self._arrays_now(shown) if shown else {}
+        return [_showing(arrays.get(entity["id"].val), entity, now) for entity in entities]
 
     async def _writable(self, work: Work, id: Id) -> tuple[Entity, WritablePoint]:
         """Return a writable point; others must wait to write to it."""
@@ -93,8 +120,11 @@ class SqlPoints(SqlChanges):
 
     async def _arrays(self, work: Work, ids: list[str]) -> dict[str, PointArray]:
         listed = as_listed(ids)
-        rows = await work.fetch(changing.select_array, ids=listed)
-        return {id: priority_array.load(msgspec.json.decode(levels)) for id, levels in rows}
+        return _loaded(await work.fetch(changing.select_array, ids=listed))
+
+    async def _arrays_now(self, ids: list[str]) -> dict[str, PointArray]:
+        """Return arrays without waiting for who writes them."""
+        return _loaded(await self._look(changing.select_array, ids=as_listed(ids)))
 
     async def _put(self, work: Work, id: str, array: PointArray) -> None:
         levels = hayson.to_json(priority_array.dump(array)).decode()
@@ -122,3 +152,14 @@ class SqlPoints(SqlChanges):
         lost = [id for id, entity in entities.items() if not priority_array.is_writable(entity)]
         if lost:
             await work.fetch(changing.delete_arrays, ids=as_listed(lost))
+
+
+def _loaded(rows: Rows) -> dict[str, PointArray]:
+    return {id: priority_array.load(msgspec.json.decode(levels)) for id, levels in rows}
+
+
+def _showing(array: PointArray | None, entity: Entity, now: dt.datetime) -> Entity:
+    if array is None:
+        return entity
+    changes = priority_array.live_changes(priority_array.at(array, now), entity)
+    return as_read(merged_tags(entity, changes))

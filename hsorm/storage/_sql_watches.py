@@ -104,6 +104,8 @@ class SqlWatches(SqlPoints):
                 watch = await self._renew(work, watch, watch.cursor, asked)
             known = {row["id"].val for row in rows if row}
             await self._join(work, name, now, set(wanted), known)
+            # Of those that are in the watch already, too: what it has shown, it tells the end of.
+            await self._mark(work, name, known, True)
         return WatchRows(rows, watch_id=name, lease=watch.lease)
 
     async def watch_filter(
@@ -222,6 +224,10 @@ class SqlWatches(SqlPoints):
 
     async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
         """Return what has changed since the last poll; see `Watcher.watch_poll`."""
+        return await self._poll_once(watch_id, refresh, set())
+
+    async def _poll_once(self, watch_id: str, refresh: bool, gone: set[str]) -> WatchRows:
+        """Poll a watch; `gone` gets what is removed even if the answer to the commit is lost."""
         await self._sweep_if_due()
         await self._prune_if_due()
         async with self._work() as work:
@@ -232,6 +238,7 @@ class SqlWatches(SqlPoints):
             # A cursor of the future is of another server, whose dump was restored here.
             astray = watch.cursor.following > Cursor.parse(current).following
             rows, removed, now = await self._poll(work, watch, refresh or astray)
+            gone.update(removed)
             await self._renew(work, watch, now)
         return WatchRows(
             rows, watch_id=watch_id, lease=watch.lease, removed=[Ref(id) for id in removed]
@@ -317,10 +324,11 @@ class SqlWatches(SqlPoints):
         pause, most = _RETRY_SECONDS
         deadline = time.monotonic() + lease.total_seconds()
         lost = False
+        gone: set[str] = set()
         while True:
             try:
                 # An answer that was lost may have taken its changes along: then all is told again.
-                return await self.watch_poll(watch_id, refresh=lost)
+                rows = await self._poll_once(watch_id, lost, gone)
             except UnknownWatchError as exc:
                 if exc.state != "closed":
                     raise
@@ -331,6 +339,10 @@ class SqlWatches(SqlPoints):
                     raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
                 pause = min(pause * 2, most)
+            else:
+                there = {row["id"].val for row in rows}
+                rows.removed = [Ref(id) for id in sorted(gone - there)]
+                return rows
 
     # ---- the change feed ------------------------------------------------------------------------
 
@@ -362,10 +374,13 @@ class SqlWatches(SqlPoints):
             statement, at=place.at, after=place.after, limit=limit + 1, **values, **until
         )
         now, found = _read(rows)
-        since = place.since
-        # A cursor of the future is of another server, whose dump was restored here.
+        since, forgotten = place.since, rows[0][1]
+        # What is of the future is of another server, whose dump was restored here: a cursor leads
+        # nowhere, and what was forgotten there is no loss to any cursor of this one.
+        if forgotten is not None and forgotten >= now.following:
+            forgotten = None
         if since is not None and not (
-            since.knows_all_to(rows[0][1]) and since.following <= now.following
+            since.knows_all_to(forgotten) and since.following <= now.following
         ):
             raise CursorExpiredError(cursor)
         until_then = place.until or now
@@ -392,13 +407,18 @@ class SqlWatches(SqlPoints):
         async with self._work() as work:
             removals = await work.fetch(watching.forget_removals, before=before)
             written = await work.fetch(watching.forget_history, before=written_before)
-            stamps = [stamp for (stamp,) in (*removals, *written) if stamp is not None]
-            if stamps:
-                await work.fetch(watching.note_forgotten, stamp=max(stamps))
+            await self._note_forgotten(work, [stamp for (stamp,) in (*removals, *written)])
             watches = [id for (id,) in await work.fetch(watching.forget_watches, before=before)]
             if watches:
                 await work.fetch(watching.drop_all_members, ids=as_listed(watches))
         return len(removals) + len(watches)
+
+    async def _note_forgotten(self, work: Work, stamps: Iterable[int]) -> None:
+        ((current,),) = await work.fetch(watching.current_cursor)
+        following = Cursor.parse(current).following
+        # Those of the future are of another server, see `_pass`.
+        if own := [stamp for stamp in stamps if stamp < following]:
+            await work.fetch(watching.note_forgotten, stamp=max(own), following=following)
 
     async def _prune_if_due(self) -> None:
         if time.monotonic() - self._pruned > _PRUNE_SECONDS:

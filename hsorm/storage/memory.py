@@ -25,7 +25,15 @@ from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
 from hsorm.kinds import Entity, Kind, Number, Ref, as_ref
 from hsorm.ops import priority_array
-from hsorm.ops.commits import Committed, Diff, apply, check_diffs, commit_mod, committed
+from hsorm.ops.commits import (
+    CheckedDiff,
+    Committed,
+    Diff,
+    apply,
+    check_diffs,
+    commit_mod,
+    committed,
+)
 from hsorm.ops.display import dis_key
 from hsorm.ops.entities import (
     check_live,
@@ -135,7 +143,7 @@ class InMemoryAdapter(BaseAdapter, History):
         old = self._stored(changes["id"].val)
         merged = merge(old, changes, self._next_mod())
         self._last_mod = max(self._last_mod or merged["mod"], merged["mod"])
-        return self._store(merged)
+        return self._store(priority_array.without_lost_array(old, merged))
 
     async def delete(self, id: Id, *, unless_referenced: bool = False) -> None:
         """Remove one entity and all that hangs on it; see `Committer.delete`."""
@@ -166,7 +174,7 @@ class InMemoryAdapter(BaseAdapter, History):
         old = {diff.id.val: stored[diff.id.val] for diff in checked if diff.id.val in stored}
         mod = commit_mod(checked, old, now, self._last_mod)
         # Whatever is wrong comes up before anything is stored.
-        new = [apply(diff, old.get(diff.id.val), mod) for diff in checked]
+        new = [_applied(diff, old.get(diff.id.val), mod) for diff in checked]
         self._last_mod = mod
         answers = []
         for diff, entity in zip(checked, new, strict=True):
@@ -292,15 +300,17 @@ class InMemoryAdapter(BaseAdapter, History):
 
     async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
         """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
+        if limit < 1:
+            raise ValueError(f"a limit of {limit}: ask for at least one change")
         state = self._current()
         begin = 0 if since is None else self._place(since)
         places = state.log.since(begin)
         if since is None:  # who knows of nothing need not hear of what is gone
             places = (place for place in places if state.is_there(place[1]))
-        found = list(islice(places, max(limit, 0) + 1))
-        part = found[: max(limit, 0)]
+        found = list(islice(places, limit + 1))
+        part = found[:limit]
         more = len(found) > len(part)
-        seq = (part[-1][0] if part else begin) if more else state.log.seq
+        seq = part[-1][0] if more else state.log.seq
         answers = (self._change(id, begin) for _, id in part)
         return Changes(answers, cursor=f"{self._token}-{seq}", more=more)
 
@@ -372,6 +382,11 @@ def _items(
 ) -> list[HisItem]:
     unit = point.unit
     return [{"ts": ts.astimezone(zone), "val": _with_unit(val, unit)} for ts, val in items]
+
+
+def _applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
+    new = apply(diff, old, mod)
+    return new if old is None or new is None else priority_array.without_lost_array(old, new)
 
 
 def _matching(index: EntityIndex, filter: str | Node, search: str | None) -> Set[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import secrets
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,9 +13,11 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
+from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
+import aiosqlite
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
@@ -54,6 +58,7 @@ __all__ = ["SqliteAdapter"]
 _BUSY_SECONDS = 10
 _BATCH = 5_000
 _WRITES = "hsorm_writes"
+_BUSY = "hsorm_busy"
 _LOOK_SECONDS = 0.04
 _MASTER = table("sqlite_master", column("type"), column("name"), column("tbl_name"))
 _MODULES = func.pragma_module_list().table_valued("name")
@@ -92,8 +97,10 @@ class SqliteAdapter(SqlAdapter):
     ) -> None:
         if not str(path):  # to SQLite that is a file of each connection's own
             raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
+        self._memory = _memory_uri() if str(path) == ":memory:" else None
+        self._kept: sqlite3.Connection | None = None
         super().__init__(
-            _engine(str(path)),
+            _engine(str(path)) if self._memory is None else _memory_engine(self._memory),
             owns_engine=True,
             create=create,
             prefix=prefix,
@@ -103,6 +110,13 @@ class SqliteAdapter(SqlAdapter):
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
         self._writing = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the storage; see `StorageAdapter.close`."""
+        await super().close()
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     async def _describe(self) -> tuple[str, str]:
         rows = await self._fetch(select(func.sqlite_version()))
@@ -127,9 +141,9 @@ class SqliteAdapter(SqlAdapter):
         return ["  " * depth[id] + detail for id, _, _, detail in steps]
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, *, busy: float = _BUSY_SECONDS) -> AsyncIterator[AsyncConnection]:
         async with self._writing, self.engine.connect() as connection:
-            await connection.execution_options(**{_WRITES: True})
+            await connection.execution_options(**{_WRITES: True, _BUSY: busy})
             async with connection.begin():
                 yield connection
 
@@ -195,6 +209,10 @@ class SqliteAdapter(SqlAdapter):
                 return await self._is_word_index_there(connection, exists(_HAS_FTS5))
 
     async def _ensure_tables(self) -> None:
+        if self._memory is not None and self._kept is None:
+            # A database in memory is there as long as a connection is. Those of the pool are not to
+            # be relied on: one that a call was cancelled on is closed.
+            self._kept = sqlite3.connect(self._memory, uri=True)
         await super()._ensure_tables()
         await self._note_indexes()
 
@@ -223,6 +241,13 @@ class SqliteAdapter(SqlAdapter):
         async with self._begin() as connection:
             yield _ConnectionWork(connection, self._built)
 
+    @asynccontextmanager
+    async def _open_work_now(self) -> AsyncIterator[Work]:
+        if self._writing.locked():
+            raise StorageError("somebody else is writing")
+        async with self._begin(busy=0) as connection:
+            yield _ConnectionWork(connection, self._built)
+
     async def _look(self, statement: Statement, **values: Any) -> Rows:
         await self._ready()
         with database_errors(self.url):
@@ -233,20 +258,23 @@ class SqliteAdapter(SqlAdapter):
     def _built(self, statement: Statement) -> Executable:
         return statement(self.tables, "sqlite")
 
-    async def _store(self, rows: Iterator[Loaded]) -> None:
+    async def _store(
+        self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
+    ) -> None:
         upsert, index = statements.upsert(self.tables.entities, "sqlite"), self._tag_index
         with database_errors(self.url):
             async with self._begin() as connection:
                 work = _ConnectionWork(connection, self._built)
+                rows = rows_of(await self._mod_above(work, ids, self._next_mod()))
                 # The triggers would write the rows of one entity after the other all over the side
                 # table, which takes several times as long as those of a batch in order.
                 await connection.execute(index.pause())
                 while batch := list(islice(rows, _BATCH)):
-                    ids = {"ids": as_listed(row.id for row in batch)}
-                    await connection.execute(index.forget(), ids)
+                    listed = {"ids": as_listed(row.id for row in batch)}
+                    await connection.execute(index.forget(), listed)
                     values = [{"id": row.id, "tags": row.tags} for row in batch]
                     await connection.execute(upsert, values)
-                    await connection.execute(index.note(), ids)
+                    await connection.execute(index.note(), listed)
                     await self._replace_live(work, batch)
                 await connection.execute(index.resume())
 
@@ -351,15 +379,56 @@ class _Look:
             await asyncio.sleep(_LOOK_SECONDS)
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that leaves nothing behind when it is closed.
+
+    SQLite keeps a connection, and the lock or the snapshot that it has, until the last of its
+    statements is done. A call that was cancelled may leave one to the garbage collector: until that
+    comes, nobody could write to the file.
+    """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *args: Any, **settings: Any) -> Any:
+        cursor = super().cursor(*args, **settings)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        for cursor in list(self._cursors):
+            cursor.close()
+        super().close()
+
+
+_CONNECTING: Final[dict[str, Any]] = {"timeout": _BUSY_SECONDS, "factory": _Connection}
+
+
 def _engine(path: str) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=path)
-    if path == ":memory:":
-        # The one connection is the database.
-        engine = create_async_engine(
-            url, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0
+    return _prepared(create_async_engine(url, connect_args=_CONNECTING))
+
+
+def _memory_uri() -> str:
+    """Return the name of a database in memory that several connections of a process can open."""
+    return f"file:/hsorm-{secrets.token_hex(8)}?vfs=memdb"
+
+
+def _memory_engine(uri: str) -> AsyncEngine:
+    # One connection at a time: there is no WAL in memory, readers and writers would wait.
+    return _prepared(
+        create_async_engine(
+            URL.create("sqlite+aiosqlite", database=":memory:"),
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=1,
+            max_overflow=0,
+            async_creator=lambda: aiosqlite.connect(uri, uri=True, **_CONNECTING),
         )
-    else:
-        engine = create_async_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    )
+
+
+def _prepared(engine: AsyncEngine) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
@@ -376,5 +445,14 @@ def _prepare(connection: Any, record: object) -> None:
 
 def _begin(connection: Any) -> None:
     # A write takes the lock at once: two readers that both turn writers would lock each other out.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get(_WRITES, False):
+        connection.exec_driver_sql("BEGIN")
+    elif (busy := options[_BUSY]) == _BUSY_SECONDS:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(busy * 1_000)}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        finally:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1_000}")

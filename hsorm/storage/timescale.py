@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -340,28 +349,48 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
 
     # ---- bulk -----------------------------------------------------------------------------------
 
-    async def _store(self, rows: Iterator[Loaded]) -> None:
+    async def _store(
+        self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
+    ) -> None:
         loaded: list[Loaded] = []
+        mod = self._next_mod()
 
-        def stored() -> Iterator[tuple[str, str]]:
-            for row in rows:
+        def stored(mod: dt.datetime) -> Iterator[tuple[str, str]]:
+            loaded.clear()
+            for row in rows_of(mod):
                 # The tags are sent, and needed no more.
                 loaded.append(Loaded(row.id, "", row.live))
                 yield row.id, row.tags
 
         with database_errors(self.url):
             async with self._open_work() as work:
-                if await self._copy(work.driver, self.tables.entities, stored()):
+
+                async def later() -> Iterator[tuple[str, str]] | None:
+                    above = await self._mod_above(work, ids, mod)
+                    return None if above == mod else stored(above)
+
+                if await self._copy(work.driver, self.tables.entities, stored(mod), later):
                     await self._replace_live(work, loaded)
                 elif live := [(row.id, row.live) for row in loaded if row.live is not None]:
                     await work.fetch(changing.put_live, rows=as_rows(live))
 
     async def _copy(
-        self, driver: asyncpg.Connection[Any], target: Table, rows: Iterable[Any]
+        self,
+        driver: asyncpg.Connection[Any],
+        target: Table,
+        rows: Iterable[Any],
+        instead: Callable[[], Awaitable[Iterable[Any] | None]] | None = None,
     ) -> bool:
         """COPY rows into a table, inside the connection's transaction, replacing by key.
 
         The rows are taken as they are sent, so that making them overlaps with the server's work.
+
+        Args:
+            driver: The connection.
+            target: The table.
+            rows: The rows.
+            instead: Asked when rows are to be replaced; returns other rows to replace them by, None
+                for the same.
 
         Returns:
             Whether a row of these keys was there.
@@ -375,7 +404,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
                 raise
             staging = statements.staging_of(target)
             await driver.execute(self._compiled(CreateTable(staging))[0])
-            await _copy_into(driver, staging, again)
+            replacing = None if instead is None else await instead()
+            await _copy_into(driver, staging, again if replacing is None else replacing)
             upsert = statements.upsert(target, "postgresql", staging)
             await driver.execute(self._compiled(upsert)[0])
             return True

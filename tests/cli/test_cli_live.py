@@ -199,6 +199,7 @@ def test_a_removal_in_conflict_shows_what_is_stored(
         ("[", "line 1"),
         ("[]", "an empty batch"),
         ("[5]", "diff 1: '5' is no dict"),
+        ('[{"op": "remove", "id": "s"}]', "diff 1 (@s): the remove says not"),
         ('[{"op": "put", "id": "s"}]', "'op' is 'put'"),
         ('[{"op": "add", "dis": "X"}]', "'dis' is nothing of a diff"),
         ('[{"op": "add", "changes": 5}]', "'changes' is no dict"),

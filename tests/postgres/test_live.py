@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from itertools import combinations
@@ -115,6 +116,27 @@ _USE = (
     "SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size('live') "
     "FROM pg_stat_user_tables WHERE relname = 'live'"
 )
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM live", "TRUNCATE live"])
+async def test_live_tags_that_plain_sql_deletes_are_told(
+    store: TimescaleAdapter, fresh_postgres_url: str, statement: str
+) -> None:
+    await store.set_live("a", {"curVal": 1})
+    ids = (await store.watch_sub(None, "abc")).watch_id
+    matching = (await store.watch_filter("n")).watch_id
+    cursor = (await store.changes()).cursor
+
+    plain = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await plain.execute(statement)
+    finally:
+        await plain.close()
+
+    for watch in (ids, matching):
+        told = [(row["id"], "curVal" in row) for row in await store.watch_poll(watch)]
+        assert told == [(Ref("a"), False)]
+    assert [change.id for change in await store.changes(cursor)] == [Ref("a")]
 
 
 async def test_live_updates_stay_in_their_pages(
@@ -269,6 +291,32 @@ async def test_a_watch_from_another_server_tells_all(
     assert told(await store.watch_poll(watch.watch_id)) == ({}, [])
 
 
+async def test_the_feed_works_where_a_dump_of_another_server_was_restored(
+    store: TimescaleAdapter, fresh_postgres_url: str
+) -> None:
+    """What was forgotten there has the number of a transaction that is far away here."""
+    await store.delete("b")
+    await store.prune(dt.timedelta(0))
+    plain = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await plain.execute("SET session_replication_role = replica")
+        for table in ("entities", "removals"):
+            await plain.execute(f"UPDATE {table} SET changed = changed + 50000000")
+    finally:
+        await plain.close()
+
+    cursor = (await store.changes()).cursor
+    await store.set_live("a", {"curVal": 1})
+    await store.delete("c")
+    told = {change.id.val for change in await store.changes(cursor)}
+    await store.prune(dt.timedelta(0))
+
+    assert {"a", "c"} <= told
+    with pytest.raises(CursorExpiredError):  # what is forgotten here is a loss, as ever
+        await store.changes(cursor)
+    await store.changes((await store.changes()).cursor)
+
+
 async def test_a_hosts_connect_event_loses_nothing(fresh_postgres_url: str) -> None:
     """One that runs a statement leaves a transaction open, which nobody would commit."""
     engine = create_async_engine(engine_url(fresh_postgres_url))
@@ -306,6 +354,42 @@ async def test_a_cancelled_write_leaves_no_transaction_open(
     finally:
         await plain.close()
     assert idle == 0
+
+
+async def test_batches_of_live_tags_do_not_lock_each_other_out(
+    store: TimescaleAdapter, fresh_postgres_url: str
+) -> None:
+    """Each names an entity without changing it: the one that the other changes."""
+
+    async def repeat(writer: TimescaleAdapter, idle: str, changed: str) -> None:
+        for n in range(100):
+            await writer.set_live_batch({idle: {}, changed: {"curVal": n}})
+
+    async with TimescaleAdapter(fresh_postgres_url) as another:
+        await store.set_live_batch({id: {"curVal": 0} for id in "ab"})
+        await asyncio.gather(repeat(store, "a", "b"), repeat(another, "b", "a"))
+
+
+async def test_a_load_that_waits_lets_no_mod_go_back(
+    store: TimescaleAdapter, fresh_postgres_url: str
+) -> None:
+    """C6: what is changed while the load waits for a row has an earlier `mod` in the end."""
+    plain = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await plain.execute("BEGIN")
+        await plain.execute("UPDATE entities SET tags = tags WHERE id = 'a'")
+        load = asyncio.create_task(store.load_entities([{"id": Ref("a")}, {"id": Ref("c")}]))
+        of_us = "datname = current_database() AND wait_event_type = 'Lock'"
+        while not await plain.fetch(f"SELECT FROM pg_stat_activity WHERE {of_us}"):  # noqa: ASYNC110 - of the server, a constant
+            await asyncio.sleep(0.01)
+        async with TimescaleAdapter(fresh_postgres_url) as another:
+            changed = await another.update({"id": Ref("c"), "n": 1})
+        await plain.execute("COMMIT")
+        await load
+    finally:
+        await plain.close()
+
+    assert (await store.read_by_id("c"))["mod"] > changed["mod"]
 
 
 async def test_two_that_add_the_same_do_not_lock_each_other_out(store: TimescaleAdapter) -> None:

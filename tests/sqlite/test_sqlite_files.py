@@ -5,20 +5,23 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import gc
 import os
 import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hsorm.errors import StorageError, StorageUnavailableError, StorageUrlError
 from hsorm.kinds import MARKER, Number, Ref
-from hsorm.storage.sqlite import SqliteAdapter
+from hsorm.storage.sqlite import _BUSY_SECONDS, SqliteAdapter
 from hsorm.testing.conformance.examples import ALL, SITE, ids
 from tests.backends import pool_use
 
@@ -276,3 +279,97 @@ async def test_a_full_disk_keeps_what_was_there(store: SqliteAdapter, path: Path
         await store.load_entities({"id": Ref(f"e{i}"), "n": Number(i)} for i in range(20_000))
 
     assert ids(await store.read("id")) == ["site-1"]
+
+
+async def test_a_load_that_waits_lets_no_mod_go_back(store: SqliteAdapter, path: Path) -> None:
+    """C6: what somebody else has changed while it waited has an earlier `mod` in the end."""
+    await store.load_entities([SITE])
+    async with SqliteAdapter(path) as another:
+        # As if it had begun later, but come to write first.
+        another._last_mod = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
+        changed = await another.update({"id": SITE["id"], "area": 1})
+
+        await store.load_entities([SITE])
+
+        assert (await store.read_by_id(SITE["id"]))["mod"] > changed["mod"]
+
+
+# ---- calls that are cancelled -------------------------------------------------------------------
+
+
+@pytest.fixture
+def _no_collection() -> Iterator[None]:
+    """Nothing is freed by chance: what SQLite waits for is a matter of who left it."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def _cancelled(call: Coroutine[Any, Any, object], seconds: float) -> None:
+    task = asyncio.ensure_future(call)
+    await asyncio.sleep(seconds)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@pytest.mark.usefixtures("_no_collection")
+async def test_a_call_that_is_cancelled_leaves_no_lock(store: SqliteAdapter, path: Path) -> None:
+    """Wherever a write or a read is interrupted, everybody else can write at once."""
+    await store.load_entities([SITE])
+    calls: list[Callable[[int], Coroutine[Any, Any, object]]] = [
+        lambda n: store.update({"id": SITE["id"], "area": n}),
+        lambda n: store.set_live(SITE["id"], {"curVal": n}),
+        lambda n: store.load_entities([SITE, {"id": Ref(f"more-{n}")}]),
+        lambda _: store.read("site"),
+        lambda _: store.check_refs(),
+    ]
+
+    with _other(path) as other:
+        other.execute("PRAGMA busy_timeout = 300")
+        for n in range(200):
+            await _cancelled(calls[n % len(calls)](n), seconds=n * 0.00003)
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        # A reader that was left would hold back what was written since.
+        busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    assert busy == 0
+
+
+async def test_in_memory_a_call_that_is_cancelled_loses_nothing() -> None:
+    async with SqliteAdapter(":memory:") as store:
+        await store.load_entities([SITE])
+
+        for n in range(60):
+            await _cancelled(store.update({"id": SITE["id"], "area": n}), seconds=n * 0.0001)
+
+        assert [rec["id"] for rec in await store.read("site")] == [SITE["id"]]
+
+
+async def test_readers_do_not_wait_where_a_level_is_to_be_released(
+    store: SqliteAdapter, path: Path
+) -> None:
+    """W7: its end takes effect on what is read, although nobody can write it down now."""
+    point = {"id": Ref("p"), "point": MARKER, "writable": MARKER, "kind": "Number"}
+    await store.load_entities([{**point, "curTracksWrite": MARKER}, SITE])
+    await store.point_write("p", 17, 1, "default")
+    await store.point_write("p", 8, 5, "ana", dt.timedelta(seconds=0.1))
+    store._swept = float("-inf")  # as after a second
+    await asyncio.sleep(0.2)
+
+    with _other(path) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(_BUSY_SECONDS / 2):
+            (read,) = await store.read("point")
+            by_id = await store.read_by_ids(["nobody", "p", SITE["id"]])
+            array = await store.point_array("p")
+        other.execute("ROLLBACK")
+    assert "val" not in array[7]
+    assert (read["writeVal"], read["writeLevel"], read["curVal"]) == (
+        Number(1),
+        Number(17),
+        Number(1),
+    )
+    assert by_id == [None, read, await store.read_by_id(SITE["id"])]
+    store._swept = float("-inf")
+    assert await store.read("writeVal == 1") == [read]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from hsorm.errors import ConflictError
 from hsorm.kinds import Number, Ref
+from hsorm.ops.commits import Diff
 from hsorm.storage.sqlite import SqliteAdapter
 
 _REPLACE = """INSERT OR REPLACE INTO entities (id, tags) VALUES ('a', '{"n": 1}')"""
@@ -35,6 +37,40 @@ async def test_raw_sql_is_told_once(tmp_path: Path, statement: str) -> None:
         assert [row["id"].val for row in rows] + [ref.val for ref in rows.removed] == ["a"]
         again = await store.watch_poll(watch)
         assert (list(again), again.removed) == ([], [])
+
+
+async def test_live_tags_that_raw_sql_deletes_are_told(tmp_path: Path) -> None:
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a"), "n": Number(0), "curVal": Number(1)}])
+        ids = (await store.watch_sub(None, ["a"])).watch_id
+        matching = (await store.watch_filter("n")).watch_id
+        cursor = (await store.changes()).cursor
+
+        other = sqlite3.connect(tmp_path / "a.db")
+        other.execute("DELETE FROM live")
+        other.commit()
+        other.close()
+
+        for watch in (ids, matching):
+            assert ["curVal" in row for row in await store.watch_poll(watch)] == [False]
+        assert [change.id for change in await store.changes(cursor)] == [Ref("a")]
+
+
+async def test_an_entity_without_mod_is_committed_as_it_was_read(tmp_path: Path) -> None:
+    """C4: nobody has changed it meanwhile, or there would be a mod."""
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        other = sqlite3.connect(tmp_path / "a.db")
+        other.execute(_REPLACE)
+        other.commit()
+        other.close()
+        read = await store.read_by_id("a")
+
+        (done,) = await store.commit(Diff.update(read, {"n": Number(2)}))
+
+        assert done.new is not None
+        assert (done.old_mod, done.new["n"], done.new["mod"]) == (None, Number(2), done.mod)
+        with pytest.raises(ConflictError):
+            await store.commit(Diff.update(read, {"n": Number(3)}))
 
 
 async def test_a_stream_hears_of_another_process(tmp_path: Path) -> None:

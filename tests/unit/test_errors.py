@@ -19,7 +19,7 @@ _CURRENT = {
 _ERRORS: list[tuple[errors.HsormError, str]] = [
     (errors.ConflictError("a", "m1", "m2", _CURRENT), "based on mod m1, stored is m2; read it"),
     (errors.EntityExistsError("a"), "@a exists already: update it"),
-    (errors.InvalidDiffError(3, "a", "it is wrong"), "commit, diff 3 (@a): it is wrong; nothing"),
+    (errors.InvalidDiffError(3, "a", "it is wrong"), "commit, diff 4 (@a): it is wrong; nothing"),
     (errors.InvalidDiffError(None, None, "an empty batch"), "commit: an empty batch; nothing"),
     (
         errors.ReferencedError("a", [("b", "siteRef"), ("c", "aRef")], 5),

@@ -134,6 +134,11 @@ class FeedTests:
         assert seen[-1] == again
         assert sorted(seen) == sorted([f"e{i:02}" for i in range(25)] + [again])
 
+    @pytest.mark.parametrize("limit", [0, -1])
+    async def test_a_limit_below_one_is_an_error(self, store: StorageAdapter, limit: int) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            await store.changes(limit=limit)
+
     async def test_a_cursor_may_be_used_again(self, store: StorageAdapter) -> None:
         """It is a place, not a reader."""
         await store.load_entities(ALL)

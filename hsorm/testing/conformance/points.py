@@ -12,6 +12,7 @@ import pytest
 
 from hsorm.errors import PointWriteError, UnknownEntityError
 from hsorm.kinds import MARKER, NA, REMOVE, Entity, Number, Ref
+from hsorm.ops.commits import Diff
 from hsorm.storage.protocol import StorageAdapter
 from hsorm.testing.conformance.examples import SITE
 
@@ -379,6 +380,20 @@ class PointTests:
 
         assert _written(without) == (None, None)
         assert _held(await store.point_array("valve-1")) == {}
+
+    async def test_a_point_that_is_none_shows_no_array(self, store: StorageAdapter) -> None:
+        """W14: whoever set the tags, by an update as by a commit."""
+        for n, change in enumerate(({"writable": REMOVE}, {"point": REMOVE})):
+            await store.load_entities([VALVE])
+            await store.set_live("valve-1", {"writeVal": 5, "writeLevel": 3, "curVal": 1})
+
+            if n:
+                await store.commit(Diff.update("valve-1", change, force=True))
+            else:
+                await store.update({"id": Ref("valve-1"), **change})
+
+            entity = await store.read_by_id("valve-1")
+            assert (_written(entity), entity["curVal"]) == ((None, None), Number(1))
 
     async def test_a_removed_point_loses_its_array(self, store: StorageAdapter) -> None:
         """W14: a new one of the same id begins without."""

@@ -220,6 +220,19 @@ class WatchTests:
         assert ids(again) == ["site-1"]
         assert await told(store, watch.watch_id) == (["site-1"], [])
 
+    async def test_what_only_a_sub_has_shown_is_told_when_it_goes(
+        self, store: StorageAdapter
+    ) -> None:
+        """OC 33: the id was in the watch before there was an entity."""
+        watch = await store.watch_sub(None, ["late"])
+        await store.create({"id": Ref("late"), "x": MARKER})
+        shown = await store.watch_sub(watch.watch_id, ["late"])
+        await store.delete("late")
+
+        assert ids(shown) == ["late"]
+        assert await told(store, watch.watch_id) == ([], ["late"])
+        assert await told(store, watch.watch_id) == ([], [])
+
     async def test_an_id_of_ones_own(self, store: StorageAdapter) -> None:
         """One that was never used opens a watch under this id."""
         await store.load_entities(ALL)
