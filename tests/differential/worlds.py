@@ -315,12 +315,29 @@ def _term(draw: st.DrawFn, places: Sequence[list[_Place]]) -> Node:
 def _node(draw: st.DrawFn, places: Sequence[list[_Place]], depth: int) -> Node:
     if depth == 1 or (depth < 6 and draw(_tenths) < 5):
         return _term(draw, places)
-    terms = tuple(_node(draw, places, depth - 1) for _ in range(draw(_widths)))
-    return And(terms) if draw(st.booleans()) else Or(terms)
+    terms = [_node(draw, places, depth - 1) for _ in range(draw(_widths))]
+    if draw(_tenths) > 6:
+        terms[-1] = terms[0]  # a term that stands twice
+    return And(tuple(terms)) if draw(st.booleans()) else Or(tuple(terms))
+
+
+def _again(draw: st.DrawFn, node: Node) -> Node:
+    """Return the same filter with other literals, mostly of the same kinds.
+
+    What a storage remembers of the one, it may use for the other.
+    """
+    match node:
+        case And(terms) | Or(terms):
+            return type(node)(tuple(_again(draw, term) for term in terms))
+        case Cmp(path, op, val):
+            return Cmp(path, op, draw(st.sampled_from([val, *_near(val)])))
+    return node
 
 
 @st.composite
 def filters_of(draw: st.DrawFn, world: Sequence[Mapping[str, Any]], most: int) -> list[Node]:
     """Filters of the whole grammar, up to six levels deep, about one world."""
     places = _places_in(world)
-    return [_node(draw, places, draw(_depths)) for _ in range(draw(st.integers(1, most)))]
+    filters = [_node(draw, places, draw(_depths)) for _ in range(draw(st.integers(1, most // 2)))]
+    # Each right behind the one that it is like.
+    return [like for node in filters for like in (node, _again(draw, node))]
