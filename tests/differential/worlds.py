@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from hsorm.filter import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or, Path
-from hsorm.filter.ast import Literal
+from hsorm.filter.ast import MAX_TERMS, Literal, terms_of
 from hsorm.kinds import MARKER, NA, REMOVE, Coord, Entity, Grid, Number, Ref, Symbol, Uri, XStr
 from hsorm.zones import city_of, with_zone, zone_of
 
@@ -318,6 +318,8 @@ def _node(draw: st.DrawFn, places: Sequence[list[_Place]], depth: int) -> Node:
     terms = [_node(draw, places, depth - 1) for _ in range(draw(_widths))]
     if draw(_tenths) > 6:
         terms[-1] = terms[0]  # a term that stands twice
+    if sum(map(terms_of, terms)) > MAX_TERMS:
+        return terms[0]
     return And(tuple(terms)) if draw(st.booleans()) else Or(tuple(terms))
 
 
