@@ -175,6 +175,7 @@ def _where(node: Node, scope: _Scope, level: int = 0) -> _Bool:
             begin_term(node)
             return _found(node, path.names, scope)
         case IsA(symbol):
+            begin_term(node)
             by_row = _is_a(symbol, scope)
             ids, settled = _ids([(node, ())], scope) or (None, set())
             return _either(by_row, scope, ids, [] if settled else [by_row])
@@ -215,7 +216,9 @@ def _beside_nul(node: Cmp, scope: _Scope) -> _Bool:
 def _is_a(symbol: Symbol, scope: _Scope) -> _Bool:
     if symbol_form(symbol.val) == "key":
         return false()
-    return _joined(and_, [HasTag(scope.tags, name) for name in symbol.val.split("-")])
+    # Not by their tags alone: some are among the live ones.
+    names = dict.fromkeys(symbol.val.split("-"))
+    return _joined(and_, [_walk(_HAS, (name,), scope) for name in names])
 
 
 # ---- ids from a side table ----------------------------------------------------------------------

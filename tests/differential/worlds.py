@@ -120,7 +120,8 @@ _ODD_NAMES: Final = [
     "true",
     "x_0",
 ]
-_ALL_NAMES: Final = [*_VALUE_NAMES, *_WALK_NAMES, *_ODD_NAMES]
+_LIVE_NAMES: Final = ["curVal", "writeVal"]  # which databases keep apart
+_ALL_NAMES: Final = [*_VALUE_NAMES, *_WALK_NAMES, *_ODD_NAMES, *_LIVE_NAMES]
 _names = st.one_of(
     st.sampled_from(_VALUE_NAMES), st.sampled_from(_WALK_NAMES), st.sampled_from(_ALL_NAMES)
 )
@@ -155,6 +156,8 @@ def _tags(draw: st.DrawFn) -> dict[str, Any]:
         tags[name] = draw(_walkable)
     for name in draw(st.lists(st.sampled_from(_ODD_NAMES), max_size=2)):
         tags[name] = draw(_any_value)
+    for name in draw(st.lists(st.sampled_from(_LIVE_NAMES), max_size=1)):
+        tags[name] = draw(_walkable)
     if draw(st.integers(0, 7)) == 7:
         tags["trash"] = draw(st.sampled_from([MARKER, MARKER, False, NA, Number(0)]))
     return tags
@@ -264,9 +267,19 @@ def _near(value: Any) -> list[Literal]:  # noqa: C901 - a table of the kinds
 
 
 _path_names = st.sampled_from([*_ALL_NAMES, *_ODD_NAMES, "id", "date", "time", "tz"])
-_steps = st.sampled_from([*_WALK_NAMES * 6, *_ALL_NAMES, "id", "id"])
+_steps = st.sampled_from([*_WALK_NAMES * 6, *_LIVE_NAMES, *_ALL_NAMES, "id", "id"])
 _ends = st.sampled_from(
-    [*_VALUE_NAMES * 4, *_ALL_NAMES, *_ODD_NAMES, *_WALK_NAMES, "id", "trash", "mod", "nowhere"]
+    [
+        *_VALUE_NAMES * 4,
+        *_LIVE_NAMES,
+        *_ALL_NAMES,
+        *_ODD_NAMES,
+        *_WALK_NAMES,
+        "id",
+        "trash",
+        "mod",
+        "nowhere",
+    ]
 )
 _lengths = st.sampled_from([*[0] * 8, *[1] * 6, *[2] * 3, 3, 4])
 _ops = st.sampled_from([*CmpOp, CmpOp.EQ, CmpOp.NE])
@@ -276,6 +289,7 @@ _only_literals = st.one_of(st.sampled_from(_ONLY_LITERALS), _comparable).filter(
 _others: Final[st.SearchStrategy[Node]] = st.sampled_from(
     [
         *map(IsA, map(Symbol, ["a", "a-b", "r-a", "b-a-r", "a:b", "l", "trash", "id"])),
+        *map(IsA, map(Symbol, ["curVal", "a-curVal", "curVal-writeVal", "writeVal-r", "mod-id"])),
         IsSpec("Site"),
         IsSpec("ph::Site"),
     ]
