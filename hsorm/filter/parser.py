@@ -17,6 +17,7 @@ from hsorm.errors import FilterSyntaxError
 from hsorm.filter.ast import (
     MAX_NESTING,
     MAX_PATH,
+    MAX_TERMS,
     UNIT,
     And,
     Cmp,
@@ -29,6 +30,7 @@ from hsorm.filter.ast import (
     Node,
     Or,
     Path,
+    terms_of,
 )
 from hsorm.kinds import Number, Ref, Symbol, Uri
 from hsorm.zones import zone_of
@@ -53,7 +55,8 @@ def parse(text: str) -> Node:
         FilterSyntaxError: The text does not follow the grammar; the error shows where.
 
     Source: docHaystack, Filters. Units are kept as given, known or not (OC 1); a line break between
-    tokens is an error (OC 5), and so are more than 100 levels of parentheses (OC 6).
+    tokens is an error (OC 5), and so are more than 100 levels of parentheses (OC 6) and more terms
+    than `MAX_TERMS`.
     """
     return _parse_short(text) if len(text) <= _CACHED_LENGTH else _parse(text)
 
@@ -97,6 +100,7 @@ _TERM: Final = 'a tag name, "not", "(", a ^symbol or a spec name'
 _VALUE: Final = (
     'a value: a number, "text", @ref, ^symbol, `uri`, date, time, dateTime, true or false'
 )
+_FEWER: Final = f"at most {MAX_TERMS} terms, where each arrow of a path counts double"
 _HINTS: Final[dict[str, str]] = {
     "\n": "the filter in one line: no line breaks outside of quotes",
     "\r": "the filter in one line: no line breaks outside of quotes",
@@ -115,12 +119,15 @@ _OPS: Final = {op.value: op for op in CmpOp}
 
 
 class _Parser:
-    """One pass over one text; `kind`, `start` and `pos` are those of the token looked at."""
+    """One pass over one text; `kind`, `start` and `pos` are those of the token looked at.
 
-    __slots__ = ("kind", "pos", "start", "text")
+    `count` is how many terms were read, as `terms_of` counts them.
+    """
+
+    __slots__ = ("count", "kind", "pos", "start", "text")
 
     def __init__(self, text: str) -> None:
-        self.text, self.pos, self.start, self.kind = text, 0, 0, ""
+        self.text, self.pos, self.start, self.kind, self.count = text, 0, 0, "", 0
         self.advance()
 
     def advance(self) -> None:
@@ -159,7 +166,7 @@ class _Parser:
                 ors, ands = [], []
                 self.advance()
                 continue
-            ands.append(self.term())
+            ands.append(self.counted())
             while self.kind == "close" and outer:
                 self.advance()
                 inner = _or(ors, ands)
@@ -180,10 +187,19 @@ class _Parser:
         close = '")"' if inside else "the end of the filter"
         raise self.error(_AFTER.get(word) or _HINTS.get(word) or f'"and", "or" or {close}')
 
+    def counted(self) -> Node:
+        """Read one term that is not one too many."""
+        start = self.start
+        term = self.term()
+        self.count += terms_of(term)
+        if self.count > MAX_TERMS:
+            raise self.error(_FEWER, start)
+        return term
+
     def term(self) -> Node:
         """Read one term."""
         if self.kind == "symbol":
-            return IsA(self.symbol())
+            return self.is_a()
         if self.kind != "id":
             raise self.error(_HINTS.get(self.text[self.start : self.pos], _TERM))
         name = self.take()
@@ -200,6 +216,14 @@ class _Parser:
             return Has(path)
         op = _OPS[self.take()]
         return self.comparison(path, op)
+
+    def is_a(self) -> IsA:
+        """Read `^symbol` as a term."""
+        start, symbol = self.start, self.symbol()
+        try:
+            return IsA(symbol)
+        except ValueError:
+            raise self.error(_FEWER, start) from None
 
     def path(self, name: str) -> Path:
         """Read the rest of a path; after `->` any identifier is a tag (F6)."""

@@ -31,11 +31,12 @@ class Shape(NamedTuple):
 def shape_of(node: Node) -> Shape | None:
     """Return the shape of a filter; None of one in which a comparison stands twice.
 
-    As one object, that is: one place for what may be two literals in another filter.
+    What is worked out for it may say two equal terms in one place, where another filter of this
+    shape has two literals.
     """
     terms: list[Cmp] = []
     key = _key(node, terms)
-    return Shape(key, tuple(terms)) if len({id(term) for term in terms}) == len(terms) else None
+    return Shape(key, tuple(terms)) if len(set(terms)) == len(terms) else None
 
 
 def _key(node: Node, terms: list[Cmp]) -> Hashable:

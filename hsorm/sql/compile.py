@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
@@ -27,6 +27,7 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.orm import QueryableAttribute
+from sqlalchemy.sql.elements import Grouping
 
 from hsorm.codecs import hayson
 from hsorm.filter import parse
@@ -167,13 +168,14 @@ def _where(node: Node, scope: _Scope, level: int = 0) -> _Bool:
         case And(terms):
             return _all(terms, scope, level + 1)
         case Or(terms):
-            return or_(*(_where(term, scope, level + 1) for term in terms))
+            return _joined(or_, [_where(term, scope, level + 1) for term in terms])
         case Cmp(val=str() | Uri()) if "\0" in str(node.val):
             return _beside_nul(node, scope)
         case Has(path) | Missing(path) | Cmp(path):
             begin_term(node)
             return _found(node, path.names, scope)
         case IsA(symbol):
+            begin_term(node)
             by_row = _is_a(symbol, scope)
             ids, settled = _ids([(node, ())], scope) or (None, set())
             return _either(by_row, scope, ids, [] if settled else [by_row])
@@ -214,7 +216,9 @@ def _beside_nul(node: Cmp, scope: _Scope) -> _Bool:
 def _is_a(symbol: Symbol, scope: _Scope) -> _Bool:
     if symbol_form(symbol.val) == "key":
         return false()
-    return and_(*(HasTag(scope.tags, name) for name in symbol.val.split("-")))
+    # Not by their tags alone: some are among the live ones.
+    names = dict.fromkeys(symbol.val.split("-"))
+    return _joined(and_, [_walk(_HAS, (name,), scope) for name in names])
 
 
 # ---- ids from a side table ----------------------------------------------------------------------
@@ -225,15 +229,53 @@ _Asked = tuple[Node, tuple[str, ...]]
 
 def _all(terms: tuple[Node, ...], scope: _Scope, level: int) -> _Bool:
     """Say an `and`; by the side table, where the scope has one, as far as that knows the terms."""
+    terms = tuple(_flat(terms))
     asked = [(term, term.path.names if isinstance(term, _Term) else ()) for term in terms]
     found = _ids(asked, scope)
     if found is None:
-        return and_(*(_where(term, scope, level) for term in terms))
+        return _joined(and_, _each(terms, scope, level))
     ids, settled = found
-    by_row = replace(scope, by_index=False)
-    conditions = [_where(term, by_row, level) for term in terms]
+    conditions = _each(terms, replace(scope, by_index=False), level)
     left = [condition for i, condition in enumerate(conditions) if i not in settled]
-    return _either(and_(*conditions), scope, ids, left)
+    return _either(_joined(and_, conditions), scope, ids, [_joined(and_, left)] if left else [])
+
+
+def _flat(terms: tuple[Node, ...]) -> Iterator[Node]:
+    for term in terms:
+        if isinstance(term, And):
+            yield from _flat(term.terms)
+        else:
+            yield term
+
+
+def _each(terms: tuple[Node, ...], scope: _Scope, level: int) -> list[_Bool]:
+    """Say the terms of an `and`, one condition for each.
+
+    Those on live tags are all said by the first of them: PostgreSQL joins for each that stands
+    alone, and plans a few hundred joins for minutes.
+    """
+    live = [i for i, term in enumerate(terms) if _on_live(term, scope) is not None]
+    if len(live) < 2:
+        return [_where(term, scope, level) for term in terms]
+    conditions = [
+        true() if i in live else _where(term, scope, level) for i, term in enumerate(terms)
+    ]
+    conditions[live[0]] = _all_live([terms[i] for i in live], scope)
+    return conditions
+
+
+_ENOUGH: Final = 50
+
+
+def _joined(join: Callable[..., _Bool], conditions: Sequence[_Bool]) -> _Bool:
+    """Join conditions by `and_` or `or_`, many of them in groups.
+
+    SQLite takes no expression that is deeper than a thousand, and a chain is as deep as it is long.
+    """
+    if len(conditions) <= _ENOUGH:
+        return join(*conditions)
+    groups = (conditions[i : i + _ENOUGH] for i in range(0, len(conditions), _ENOUGH))
+    return join(*(Grouping(join(*group)) for group in groups))
 
 
 def _found(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
@@ -293,7 +335,7 @@ def _said_by(asked: Sequence[_Asked], index: TagIndex) -> tuple[list[Entry], set
                 continue
         entries += [entry for entry in said if TagIndex.knows(entry[0])]
         settled |= {i} if settles and TagIndex.knows(said[0][0]) else set()
-    return entries, settled
+    return list(dict.fromkeys(entries)), settled
 
 
 def _said_val(node: Has | Cmp) -> str | None:
@@ -360,6 +402,30 @@ def _walk(node: _Term, names: tuple[str, ...], scope: _Scope) -> _Bool:
     )
     # Presence is what an index answers; there is none for the names in a nested dict.
     return step if missing or scope.entity is None else and_(HasKey(scope.tags, name), step)
+
+
+def _on_live(node: Node, scope: _Scope) -> LiveSource | None:
+    """Return where the tag is that a term asks for, if it is a live one and has to be there."""
+    match node:
+        case Cmp(val=str() | Uri()) if "\0" in str(node.val):
+            return None
+        case Has(path) | Cmp(path):
+            return _live_with(path.names[0], scope)
+    return None
+
+
+def _all_live(terms: Sequence[Any], scope: _Scope) -> _Bool:
+    """Say several terms on live tags at once."""
+    live: Any = _on_live(terms[0], scope)
+    table = live.table.alias()
+    there = replace(scope, tags=table.c.tags, entity=None)
+    conditions = []
+    for term in terms:
+        begin_term(term)
+        conditions.append(_walk(term, term.path.names, there))
+    id: Any = None if scope.entity is None else scope.entity.id
+    found: _Bool = id.in_(select(table.c.id).where(_joined(and_, conditions)))
+    return found
 
 
 def _live_with(name: str, scope: _Scope) -> LiveSource | None:

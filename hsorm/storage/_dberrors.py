@@ -38,7 +38,9 @@ def database_errors(url: str) -> Iterator[None]:
     except DBAPIError as exc:
         original = exc.orig or exc
         cause = original.__cause__ or original
-        lost = exc.connection_invalidated or isinstance(exc, InterfaceError)
+        lost = exc.connection_invalidated or (
+            isinstance(exc, InterfaceError) and not _is_misuse(cause)
+        )
         raise _translated(url, cause, lost=lost or _cannot_open(exc)) from exc
     except (OSError, TimeoutError) as exc:
         raise StorageUnavailableError(url, _first_line(exc)) from exc
@@ -52,7 +54,8 @@ def _translated(
     url: str, exc: BaseException, *, lost: bool
 ) -> StorageError | StorageUnavailableError:
     state = getattr(exc, "sqlstate", None) or ""
-    no_state_of_server = _is_asyncpg(exc) and not state  # asyncpg's own: the connection is closed
+    # Without a state it is asyncpg's own: the connection is closed.
+    no_state_of_server = _is_asyncpg(exc) and not state and not _is_misuse(exc)
     if lost or no_state_of_server or state.startswith(_NO_CONNECTION):
         return StorageUnavailableError(url, _first_line(exc))
     if state == _CANCELLED and "user request" not in str(exc):
@@ -75,6 +78,12 @@ def _cannot_open(exc: DBAPIError) -> bool:
 def _is_asyncpg(exc: BaseException) -> bool:
     # By name: the driver is optional and must not be imported here.
     return type(exc).__module__.startswith("asyncpg")
+
+
+def _is_misuse(exc: BaseException) -> bool:
+    """Tell whether asyncpg refused what it was given, such as too many arguments."""
+    names = {cls.__name__ for cls in type(exc).__mro__}
+    return _is_asyncpg(exc) and "InterfaceError" in names and "connection" not in str(exc)
 
 
 def _first_line(exc: BaseException) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from hsorm.kinds import MARKER, Entity, Ref
+from hsorm.kinds import MARKER, Entity, Number, Ref
 
 __all__ = ["FOUND", "Found"]
 
@@ -23,13 +23,22 @@ class Found:
         filter: The filter's text.
         ids: What it finds, in order.
         entities: The whole world.
+        before: A filter that was asked before; None where it did not matter.
     """
 
     rule: str
     filter: str
     ids: list[str]
     entities: list[Entity]
+    before: str | None = None
 
+
+_TWO_BEHIND_REFS: Final[list[Entity]] = [
+    {"id": Ref("e0"), "dis": "a", "n": Number(1)},
+    {"id": Ref("e1"), "dis": "b", "n": Number(2)},
+    {"id": Ref("e2"), "r": Ref("e0")},
+    {"id": Ref("e3"), "r": Ref("e1")},
+]
 
 FOUND: Final[list[Found]] = [
     # "not over a list further on" is not the opposite of has.
@@ -53,5 +62,20 @@ FOUND: Final[list[Found]] = [
             {"id": Ref("e0"), "foo": Ref("e1")},
             {"id": Ref("e1")},
         ],
+    ),
+    # Two comparisons of one shape: what was said once for equal ones does not serve for others.
+    Found(
+        "F34",
+        'r->dis == "a" or r->dis == "b"',
+        ["e2", "e3"],
+        _TWO_BEHIND_REFS,
+        before='r->dis == "a" or r->dis == "a"',
+    ),
+    Found(
+        "F36",
+        "r->n >= 1 and not r->m and r->n >= 2",
+        ["e3"],
+        _TWO_BEHIND_REFS,
+        before="r->n >= 1 and not r->m and r->n >= 1",
     ),
 ]

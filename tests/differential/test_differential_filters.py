@@ -156,6 +156,8 @@ def _sql(store: StorageAdapter, node: Node) -> str:
 def test_found_before(stores: _Stores, case: Found) -> None:
     for by_index in (False, True):
         store = stores.load(case.entities, by_index)
+        if case.before is not None:
+            stores.loop.run_until_complete(store.read(case.before))
 
         found = stores.loop.run_until_complete(store.read(case.filter))
 

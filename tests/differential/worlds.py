@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from hsorm.filter import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or, Path
-from hsorm.filter.ast import Literal
+from hsorm.filter.ast import MAX_TERMS, Literal, terms_of
 from hsorm.kinds import MARKER, NA, REMOVE, Coord, Entity, Grid, Number, Ref, Symbol, Uri, XStr
 from hsorm.zones import city_of, with_zone, zone_of
 
@@ -120,7 +120,8 @@ _ODD_NAMES: Final = [
     "true",
     "x_0",
 ]
-_ALL_NAMES: Final = [*_VALUE_NAMES, *_WALK_NAMES, *_ODD_NAMES]
+_LIVE_NAMES: Final = ["curVal", "writeVal"]  # which databases keep apart
+_ALL_NAMES: Final = [*_VALUE_NAMES, *_WALK_NAMES, *_ODD_NAMES, *_LIVE_NAMES]
 _names = st.one_of(
     st.sampled_from(_VALUE_NAMES), st.sampled_from(_WALK_NAMES), st.sampled_from(_ALL_NAMES)
 )
@@ -155,6 +156,8 @@ def _tags(draw: st.DrawFn) -> dict[str, Any]:
         tags[name] = draw(_walkable)
     for name in draw(st.lists(st.sampled_from(_ODD_NAMES), max_size=2)):
         tags[name] = draw(_any_value)
+    for name in draw(st.lists(st.sampled_from(_LIVE_NAMES), max_size=1)):
+        tags[name] = draw(_walkable)
     if draw(st.integers(0, 7)) == 7:
         tags["trash"] = draw(st.sampled_from([MARKER, MARKER, False, NA, Number(0)]))
     return tags
@@ -264,9 +267,19 @@ def _near(value: Any) -> list[Literal]:  # noqa: C901 - a table of the kinds
 
 
 _path_names = st.sampled_from([*_ALL_NAMES, *_ODD_NAMES, "id", "date", "time", "tz"])
-_steps = st.sampled_from([*_WALK_NAMES * 6, *_ALL_NAMES, "id", "id"])
+_steps = st.sampled_from([*_WALK_NAMES * 6, *_LIVE_NAMES, *_ALL_NAMES, "id", "id"])
 _ends = st.sampled_from(
-    [*_VALUE_NAMES * 4, *_ALL_NAMES, *_ODD_NAMES, *_WALK_NAMES, "id", "trash", "mod", "nowhere"]
+    [
+        *_VALUE_NAMES * 4,
+        *_LIVE_NAMES,
+        *_ALL_NAMES,
+        *_ODD_NAMES,
+        *_WALK_NAMES,
+        "id",
+        "trash",
+        "mod",
+        "nowhere",
+    ]
 )
 _lengths = st.sampled_from([*[0] * 8, *[1] * 6, *[2] * 3, 3, 4])
 _ops = st.sampled_from([*CmpOp, CmpOp.EQ, CmpOp.NE])
@@ -276,6 +289,7 @@ _only_literals = st.one_of(st.sampled_from(_ONLY_LITERALS), _comparable).filter(
 _others: Final[st.SearchStrategy[Node]] = st.sampled_from(
     [
         *map(IsA, map(Symbol, ["a", "a-b", "r-a", "b-a-r", "a:b", "l", "trash", "id"])),
+        *map(IsA, map(Symbol, ["curVal", "a-curVal", "curVal-writeVal", "writeVal-r", "mod-id"])),
         IsSpec("Site"),
         IsSpec("ph::Site"),
     ]
@@ -315,12 +329,31 @@ def _term(draw: st.DrawFn, places: Sequence[list[_Place]]) -> Node:
 def _node(draw: st.DrawFn, places: Sequence[list[_Place]], depth: int) -> Node:
     if depth == 1 or (depth < 6 and draw(_tenths) < 5):
         return _term(draw, places)
-    terms = tuple(_node(draw, places, depth - 1) for _ in range(draw(_widths)))
-    return And(terms) if draw(st.booleans()) else Or(terms)
+    terms = [_node(draw, places, depth - 1) for _ in range(draw(_widths))]
+    if draw(_tenths) > 6:
+        terms[-1] = terms[0]  # a term that stands twice
+    if sum(map(terms_of, terms)) > MAX_TERMS:
+        return terms[0]
+    return And(tuple(terms)) if draw(st.booleans()) else Or(tuple(terms))
+
+
+def _again(draw: st.DrawFn, node: Node) -> Node:
+    """Return the same filter with other literals, mostly of the same kinds.
+
+    What a storage remembers of the one, it may use for the other.
+    """
+    match node:
+        case And(terms) | Or(terms):
+            return type(node)(tuple(_again(draw, term) for term in terms))
+        case Cmp(path, op, val):
+            return Cmp(path, op, draw(st.sampled_from([val, *_near(val)])))
+    return node
 
 
 @st.composite
 def filters_of(draw: st.DrawFn, world: Sequence[Mapping[str, Any]], most: int) -> list[Node]:
     """Filters of the whole grammar, up to six levels deep, about one world."""
     places = _places_in(world)
-    return [_node(draw, places, draw(_depths)) for _ in range(draw(st.integers(1, most)))]
+    filters = [_node(draw, places, draw(_depths)) for _ in range(draw(st.integers(1, most // 2)))]
+    # Each right behind the one that it is like.
+    return [like for node in filters for like in (node, _again(draw, node))]

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from hsorm.errors import ConflictError, StorageError, StorageUnavailableError
 from hsorm.kinds import MARKER, REMOVE, Number, Ref
+from hsorm.storage._dberrors import database_errors
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing.conformance.examples import ALL, SITE, TEMP, ids
 from tests.backends import pool_use
@@ -98,6 +99,23 @@ async def test_a_connection_lost_during_a_call_is_an_error(
     assert pool_use(store) == 0
     assert ids(await store.read("site")) == ["site-1"]
     assert ids(await store.read("id")) == ["ahu-1", "site-1", "temp-1"]
+
+
+async def test_what_the_driver_refuses_is_no_lost_connection(store: TimescaleAdapter) -> None:
+    """Nobody should try again and again: the connection is as good as before."""
+    await store.connect()
+    many = "SELECT " + ", ".join(f"${i}::int" for i in range(1, 32_769))
+
+    for sql, args in ((many, [1] * 32_768), ("SELECT $1::int", ["a"]), ("SELECT 1", [1])):
+        with pytest.raises(StorageError) as caught:
+            await store._fetch_compiled(sql, args)
+        assert not isinstance(caught.value, StorageUnavailableError)
+        with pytest.raises(StorageError) as caught, database_errors(store.url):
+            async with store._connection() as connection:
+                await connection.exec_driver_sql(sql, tuple(args))
+        assert not isinstance(caught.value, StorageUnavailableError)
+
+    assert pool_use(store) == 0
 
 
 @pytest.mark.parametrize(

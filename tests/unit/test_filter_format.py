@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import math
 from zoneinfo import ZoneInfo
@@ -7,8 +8,21 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given
 
-from hsorm.filter import And, Cmp, CmpOp, Has, IsSpec, Missing, Node, Or, Path, parse, print_filter
-from hsorm.filter.ast import MAX_NESTING
+from hsorm.filter import (
+    And,
+    Cmp,
+    CmpOp,
+    Has,
+    IsA,
+    IsSpec,
+    Missing,
+    Node,
+    Or,
+    Path,
+    parse,
+    print_filter,
+)
+from hsorm.filter.ast import MAX_NESTING, MAX_TERMS, terms_of
 from hsorm.filter.format import print_literal
 from hsorm.kinds import Number, Ref, Symbol, Uri, equal
 from tests.unit.filter_strategies import literals, nodes
@@ -164,6 +178,16 @@ def test_the_deepest_tree_prints_and_a_deeper_one_cannot_be_built() -> None:
     assert Or((node, A))  # takes no parentheses
     with pytest.raises(ValueError, match="levels"):
         And((A, node))
+
+
+def test_the_longest_tree_and_a_longer_one_that_cannot_be_built() -> None:
+    node = Or((And((A,) * (MAX_TERMS // 2)), And((B,) * (MAX_TERMS // 2))))
+
+    assert terms_of(node) == terms_of(copy.copy(node)) == MAX_TERMS
+    with pytest.raises(ValueError, match="terms"):
+        Or((node, A))
+    with pytest.raises(ValueError, match="terms"):
+        IsA(Symbol("-".join("a" * (MAX_TERMS + 1))))
 
 
 def test_the_two_passes_of_a_repeated_hour_are_two_filters() -> None:

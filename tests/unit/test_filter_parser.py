@@ -25,7 +25,7 @@ from hsorm.filter import (
     parse,
     print_filter,
 )
-from hsorm.filter.ast import MAX_NESTING
+from hsorm.filter.ast import MAX_NESTING, MAX_TERMS
 from hsorm.filter.parser import MAX_LENGTH
 from hsorm.kinds import Number, Ref, Symbol, Uri, equal
 from hsorm.testing.filter_cases import CASES
@@ -336,6 +336,30 @@ def test_the_deepest_filter_is_read_compared_and_printed() -> None:
     node = parse("(a or b and " * MAX_NESTING + "c" + ")" * MAX_NESTING)
 
     assert parse(print_filter(node)) == node
+
+
+@pytest.mark.parametrize(
+    ("term", "counts"),
+    [("a", 1), ("not a", 1), ("a == 1", 1), ("^a", 1), ("^a-b-c", 3), ("A", 1), ("a->b", 2),
+     ("not a->b->c", 4), ("a->b->c->d == 1", 8), ("a->b->c->d->e->f->g->h", 128)],
+)  # fmt: skip
+def test_a_filter_has_so_many_terms(term: str, counts: int) -> None:
+    """OC 6: an error at the first term too many, wherever it stands."""
+    fits = ["a"] * (MAX_TERMS - counts) + [term]
+    node = parse(" and ".join(fits))
+
+    assert parse(print_filter(node)) == node
+    for text in (" and ".join(["a", *fits]), f"(({' or '.join(['a', *fits])})"):
+        with pytest.raises(FilterSyntaxError, match="at most 400 terms") as caught:
+            parse(text)
+        assert caught.value.pos == text.rindex(term)
+
+
+def test_a_symbol_of_too_many_names_is_an_error() -> None:
+    with pytest.raises(FilterSyntaxError, match="at most 400 terms") as caught:
+        parse("a or ^" + "-".join("b" * (MAX_TERMS + 1)))
+
+    assert caught.value.pos == 5
 
 
 def test_a_text_that_is_too_long_is_an_error() -> None:

@@ -9,9 +9,9 @@ from typing import Final
 import pytest
 
 from hsorm.errors import FilterSyntaxError
-from hsorm.filter import And, Cmp, CmpOp, Has, Or, Path, parse
-from hsorm.filter.ast import MAX_NESTING
-from hsorm.kinds import MARKER, REMOVE, Number, Ref
+from hsorm.filter import And, Cmp, CmpOp, Has, Or, Path, evaluate, parse
+from hsorm.filter.ast import MAX_NESTING, MAX_TERMS, terms_of
+from hsorm.kinds import MARKER, REMOVE, Entity, Number, Ref
 from hsorm.storage.protocol import StorageAdapter
 from hsorm.testing.conformance.examples import ALL, ids
 from hsorm.testing.filter_cases import CASES, ENTITIES
@@ -22,6 +22,17 @@ _RULES: Final = {
     rule: {text: found for _, text, found in cases}
     for rule, cases in groupby(sorted(CASES, key=itemgetter(0)), key=itemgetter(0))
 }
+
+_LONGEST: Final = {
+    "has": ["t{}"],
+    "number": ["n == {}"],
+    "live": ["curVal == {}"],
+    "ref": ["r->n == {}"],
+    "eight names": ["->".join(["r"] * 7) + "->n == {}"],
+    "others": ["not t{}", "^t{}-u", 'dis != "{}"', "ts < 2024-03-10T12:00:{:02}Z", "d->n == {}",
+               "not r->t{}", "r->r->dis >= ^a{}", "id != @e{}"],
+}  # fmt: skip
+"""Terms of chains that are as long as a filter may be."""
 
 _TEXTS: Final = [
     "it's",
@@ -37,6 +48,16 @@ _TEXTS: Final = [
     "",
     " ",
 ]
+
+
+def _longest(terms: list[str], word: str) -> tuple[str, str]:
+    """Return the longest chain of such terms, and one of a term more."""
+    chain: list[str] = []
+    counted = 0
+    while counted <= MAX_TERMS:
+        chain.append(terms[len(chain) % len(terms)].format(len(chain) % 60))
+        counted += terms_of(parse(chain[-1]))
+    return word.join(chain[:-1]), word.join(chain)
 
 
 class FilterTests:
@@ -129,6 +150,26 @@ class FilterTests:
 
         assert ids(await store.read(either)) == ["e2", "e3"]
         assert await store.read_count(every) == 4
+
+    @pytest.mark.parametrize("word", [" and ", " or "])
+    @pytest.mark.parametrize("kind", _LONGEST)
+    async def test_the_longest_chains(self, store: StorageAdapter, kind: str, word: str) -> None:
+        """OC 6: what is a filter at all has an answer, and what is longer is an error at once."""
+        world: list[Entity] = [
+            {"id": Ref("e0"), "n": Number(0), "r": Ref("e0"), "t1": MARKER, "u": MARKER},
+            {"id": Ref("e1"), "n": Number(1), "r": [Ref("e0")], "d": {"n": Number(3)}, "dis": "2"},
+            {"id": Ref("e2"), "r": Ref("gone"), "curVal": Number(2), "trash": MARKER},
+        ]
+        await store.load_entities(world)
+        longest, longer = _longest(_LONGEST[kind], word)
+        node, by_id = parse(longest), {entity["id"].val: entity for entity in world}
+        matching = [id for id in ("e0", "e1") if evaluate(node, by_id[id], by_id.get)]
+
+        assert ids(await store.read(longest)) == matching
+        assert await store.read_count(node) == len(matching)
+        with pytest.raises(FilterSyntaxError, match=f"{MAX_TERMS} terms") as caught:
+            await store.read(longer)
+        assert caught.value.pos == longer.rindex(word) + len(word)
 
     async def test_deep_nesting(self, store: StorageAdapter) -> None:
         """OC 6: as deep as a filter may be."""

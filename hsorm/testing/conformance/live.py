@@ -62,6 +62,11 @@ class LiveTagTests:
             ("equipRef->curVal > 75°F", ["v"]),
             ("not equipRef->curVal", ["p1", "p2", "p3"]),
             ("curVal or point", ["p1", "p2", "p3"]),
+            ("^curVal", ["p1", "p2"]),
+            ("^point-curVal", ["p1", "p2"]),
+            ("^id-curVal-curVal", ["p1", "p2"]),
+            ('curStatus and (curVal and curVal > 65°F) and curStatus == "ok"', ["p1"]),
+            ("curVal > 0°F and not writeVal and curVal < 75°F", ["p1"]),
         ],
     )
     async def test_filters_see_them(
