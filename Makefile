@@ -39,7 +39,7 @@ test-fast: setup  ## The tests that need no server
 	HSORM_TEST_NO_SERVERS=1 $(BIN)/pytest -n auto --dist loadgroup -m "not wheel"
 
 # 3 means that a server is missing, which the tests say in their summary (and refuse under CI).
-servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL and Redis Stack for the tests
+servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL, Redis Stack and a Redis Cluster for the tests
 	@$(PYTHON) scripts/servers.py start || [ $$? -eq 3 ]
 
 servers-stop:  ## Stop the servers that `make servers` started
