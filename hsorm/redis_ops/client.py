@@ -179,12 +179,24 @@ class Server:
             return await self._where_it_is(once)
 
     async def read_all(
-        self, bucket: Bucket, commands: Sequence[Command], *, at_once: bool = False
+        self,
+        bucket: Bucket,
+        commands: Sequence[Command],
+        *,
+        at_once: bool = False,
+        failing: bool = False,
     ) -> list[Any]:
-        """Run commands that only read, in one round trip; `at_once` lets nothing come between."""
+        """Run commands that only read, in one round trip.
+
+        Args:
+            bucket: Whose node is asked.
+            commands: What is asked.
+            at_once: Whether nothing may come between them.
+            failing: Whether the error of one is its answer, and those of the others stand.
+        """
 
         async def once() -> list[Any]:
-            return await _pipelined(self.node(bucket), commands, at_once=at_once)
+            return await _pipelined(self.node(bucket), commands, at_once=at_once, failing=failing)
 
         with redis_errors(self.url):
             return await self._anew(once)
@@ -255,16 +267,24 @@ async def _ask(node: Redis, *command: Any) -> Any:
     return await node.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
-async def _pipelined(node: Redis, commands: Sequence[Command], *, at_once: bool) -> list[Any]:
+async def _pipelined(
+    node: Redis, commands: Sequence[Command], *, at_once: bool, failing: bool = False
+) -> list[Any]:
     async with node.pipeline(transaction=at_once) as pipe:
         for command in commands:
             pipe.execute_command(*command)
         # Raised by the driver, an error would hold the whole command, and so what was in it.
         answers: list[Any] = await pipe.execute(raise_on_error=False)
     for answer in answers:
-        if isinstance(answer, Exception):
+        if isinstance(answer, Exception) and not (failing and _is_own(answer)):
             raise answer
     return answers
+
+
+def _is_own(exc: Exception) -> bool:
+    """Tell whether an error is one of the command itself, not of where it was sent."""
+    moved = (driver.MovedError, driver.AskError, driver.TryAgainError, driver.ClusterDownError)
+    return isinstance(exc, driver.ResponseError) and not isinstance(exc, moved)
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "any_of",
     "escape",
     "far_node",
+    "far_query",
     "has_token",
     "outside_trash",
     "plan",
@@ -126,7 +127,8 @@ class Question:
     Attributes:
         term: The term as it stands in the filter, `a->b == 1`.
         name: The tag with the ref, `a`.
-        far: The filter of the far side, `b == 1`; None of one that no entity can match.
+        far: The filter of the far side, `b == 1`; None of one that no entity can match. Of
+            `not a->b` it is `not b`, and asked is who does not match.
         odd: The tokens of values under `a` that are no ref, which the query cannot decide.
     """
 
@@ -178,15 +180,31 @@ def _question(term: Has | Missing | Cmp) -> Question:
 
 
 def far_node(term: Has | Missing | Cmp) -> Node | None:
-    """Return the filter of what a path leads to behind its first ref.
-
-    Of `not a->b` that is `b`: it holds where the ref does not lead to one that has it (F52).
-    """
+    """Return the filter of what a path leads to behind its first ref."""
     rest = term.path.names[1:]
     if rest[0][0].isupper():
         return None  # such a tag no entity has (K25), and no filter can say (F6)
     path = Path(rest)
-    return Cmp(path, term.op, term.val) if isinstance(term, Cmp) else Has(path)
+    return Cmp(path, term.op, term.val) if isinstance(term, Cmp) else type(term)(path)
+
+
+def far_query(question: Question, far: Plan) -> tuple[Query, Node | None]:
+    """Return what finds the ids that answer a question, and what has to be true of each besides.
+
+    Args:
+        question: The question.
+        far: The plan of its `far`.
+
+    Raises:
+        LookupError: That cannot be found without a look at every entity.
+    """
+    if not isinstance(question.term, Missing):
+        return far.query, far.residual
+    # `not a->b` holds where the ref leads nowhere, too (F52): so who is asked for is who makes it
+    # false. With lists on the way that is not who has the rest of the path (F55).
+    if far.residual is not None:
+        raise LookupError(question.term)
+    return opposite(far.query), None
 
 
 # ---- planning -----------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import Final
 __all__ = [
     "APPLY",
     "FEED",
+    "HIS_CLEAR",
+    "HIS_PUT",
     "LOCK",
     "PRUNE",
     "RELEASE",
@@ -65,6 +67,12 @@ RELEASE: Final = Script("release", "base")
 
 SET_FIELDS: Final = Script("set_fields", "base", "guard")
 """Change which declared indexes are written and searched."""
+
+HIS_PUT: Final = Script("his_put", "base", "guard", "ops", "history")
+"""Write into the history of a point."""
+
+HIS_CLEAR: Final = Script("his_clear", "base", "guard", "ops", "history")
+"""Delete items of a point's history."""
 
 FEED: Final = Script("feed", "base", "guard")
 """Read what has changed after a stamp, with the entities as they are."""

@@ -33,7 +33,6 @@ __all__ = [
     "Change",
     "Deleted",
     "FieldsError",
-    "HistoryWritten",
     "Put",
     "Staged",
     "StaleError",
@@ -120,20 +119,7 @@ class Deleted:
         return iter(("d", self.id, self.based_on, "*", "", 0, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryWritten:
-    """An entity whose history was written; it must be there."""
-
-    id: str
-    based_on: str = field(default="+", init=False)
-    array: str = field(default="*", init=False)
-
-    def args(self) -> Iterator[_Arg]:
-        """Yield the change as a script takes it."""
-        return iter(("h", self.id, "+", "*", "", 0, 0))
-
-
-Change: TypeAlias = Put | Deleted | HistoryWritten
+Change: TypeAlias = Put | Deleted
 
 
 class Transactions:
@@ -201,11 +187,18 @@ class Transactions:
                 return answer
             await self.settle(bucket, answer[1])
 
-    async def read(self, bucket: Bucket, commands: Sequence[Command]) -> list[Any]:
-        """Run commands that read, with nothing between them, once the bucket has no lock."""
+    async def read(
+        self, bucket: Bucket, commands: Sequence[Command], *, failing: bool = False
+    ) -> list[Any]:
+        """Run commands that read, with nothing between them, once the bucket has no lock.
+
+        With `failing` the error of one is its answer.
+        """
         while True:
             looked = [("GET", bucket.lock), *commands]
-            lock, *answers = await self._server.read_all(bucket, looked, at_once=True)
+            lock, *answers = await self._server.read_all(
+                bucket, looked, at_once=True, failing=failing
+            )
             if lock is None:
                 return answers
             await self.settle(bucket, lock)

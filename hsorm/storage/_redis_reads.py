@@ -162,34 +162,33 @@ class RedisReads(RedisPoints):
         """Return what is on the far side of a path; what is in the trash is there, too (F59)."""
         odd = False
         for bucket in self.layout.buckets:
-            asked = query.any_of(question.name, question.odd) or ALL
-            odd = odd or await self._count_found(bucket, asked) > 0
+            is_odd = query.any_of(question.name, question.odd) or ALL
+            odd = odd or await self._count_found(bucket, is_odd) > 0
         if question.far is None:
             return Answer((), odd)
-        far = await self._plan(question.far)
-        if far.query is None:
-            return Answer((), odd)
-        ids = await self._far_ids(far)
-        return Answer(ids, odd)
+        try:
+            asked, residual = query.far_query(question, await self._plan(question.far))
+        except LookupError:
+            return Answer(None, odd)
+        return Answer(() if asked is None else await self._far_ids(asked, residual), odd)
 
-    async def _far_ids(self, plan: Plan) -> list[str] | None:
-        assert plan.query is not None  # noqa: S101 - the caller has seen to it
+    async def _far_ids(self, asked: str, residual: Node | None) -> list[str] | None:
         total = 0
         for bucket in self.layout.buckets:
-            total += await self._count_found(bucket, plan.query)
+            total += await self._count_found(bucket, asked)
         if total > query.MAX_FAR:
             return None
         found: list[Found] = []
         ids: list[str] = []
         for bucket in self.layout.buckets:
-            if plan.residual is None:
-                rows = await self._search(bucket, plan.query, "id")
+            if residual is None:
+                rows = await self._search(bucket, asked, "id")
                 ids += [row[b"id"].decode() for row in rows]
             else:
-                rows = await self._search(bucket, plan.query, *_LOADED)
+                rows = await self._search(bucket, asked, *_LOADED)
                 found += map(_found, rows)
-        if plan.residual is not None:
-            ids = [one.entity["id"].val for one in await self._decide(plan.residual, found)]
+        if residual is not None:
+            ids = [one.entity["id"].val for one in await self._decide(residual, found)]
         return sorted(ids)
 
     # ---- what the query has left ----------------------------------------------------------------

@@ -35,9 +35,10 @@ from hsorm.sql.templates import Template, template_of
 from hsorm.sql.urls import engine_url, safe_url, server_settings
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._listener import Listener
+from hsorm.storage._pg_listen import listen_to
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed, as_rows, is_possible
-from hsorm.storage._sql_watches import Wake
+from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
 
 try:
@@ -429,7 +430,7 @@ class TimescaleAdapter(SqlAdapter):
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
         self._listener = self._listener or Listener(
-            self._connection, f"{self._names['prefix']}hsorm", self.url
+            listen_to(self._connection, f"{self._names['prefix']}hsorm", self.url)
         )
         async with self._listener.wake() as wake:
             yield wake

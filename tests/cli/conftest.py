@@ -21,7 +21,7 @@ from hsorm.demo import building
 from hsorm.kinds import Entity, Grid
 from hsorm.sql.migrate import HEAD, VERSION_TABLE
 from hsorm.sql.urls import engine_url
-from tests.backends import SERVERS, ServerMissingError, new_database
+from tests.backends import KEPT, ServerMissingError, new_database
 from tests.conftest import skip_missing
 
 
@@ -130,7 +130,7 @@ async def _clear(url: str) -> None:
     await engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", *SERVERS])
+@pytest.fixture(params=KEPT)
 def loaded(
     request: pytest.FixtureRequest,
     databases: Callable[[str], str],

@@ -1,5 +1,6 @@
--- watch, open, lease, dis, filter: find a watch and renew its lease, in milliseconds (empty: as it
--- was); where there is none and open is 1, open it. Returns what it is, its filter and its lease.
+-- watch, open, lease, first lease, dis, filter: find a watch and renew its lease, in milliseconds
+-- (empty: as it was); where there is none and open is 1, open it, with its first lease. Returns
+-- what it is, its filter and its lease.
 local key = base .. 'w:' .. ARGV[1]
 local now = math.floor(clock() / 1000)
 local found = redis.call('HMGET', key, 'filter', 'lease', 'expires', 'closed')
@@ -8,8 +9,8 @@ if not found[2] then
   if ARGV[2] ~= '1' then
     return {'unknown'}
   end
-  state, filter = 'new', ARGV[5]
-  redis.call('HSET', key, 'filter', filter, 'dis', ARGV[4])
+  state, filter, lease = 'new', ARGV[6], ARGV[4]
+  redis.call('HSET', key, 'filter', filter, 'dis', ARGV[5])
 else
   if found[4] then
     return {'closed'}
