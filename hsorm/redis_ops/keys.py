@@ -30,7 +30,6 @@ they all lie on one node. Which bucket is an entity's follows from its id.
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,7 +43,6 @@ __all__ = [
     "Bucket",
     "Layout",
     "channel_of",
-    "check_prefix",
     "is_possible",
     "meta_key",
     "tags_for",
@@ -53,7 +51,6 @@ __all__ = [
 SLOTS: Final = 16_384
 """So many hash slots a cluster has."""
 
-_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,100}")
 _LONGEST_ID: Final = 1_000
 
 
@@ -144,17 +141,6 @@ def meta_key(prefix: str) -> str:
 def channel_of(prefix: str) -> str:
     """Return the channel on which a storage's changes are published."""
     return f"{prefix}:changes"
-
-
-def check_prefix(prefix: str) -> str:
-    """Return a prefix that keys may have.
-
-    Raises:
-        ValueError: It has other characters than letters, digits and `_ . : -`, or none.
-    """
-    if not _PREFIX.fullmatch(prefix):
-        raise ValueError(f"{prefix!r} is no prefix of keys: letters, digits and _ . : - only")
-    return prefix
 
 
 def tags_for(prefix: str, owners: list[str], buckets: int | None = None) -> tuple[str, ...]:

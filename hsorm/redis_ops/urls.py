@@ -1,18 +1,19 @@
-"""Redis URLs: what people write, and what may be shown of them."""
+"""Redis URLs: what people write, and what may be shown of them. Nothing here needs the driver."""
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from hsorm.errors import StorageUrlError
-from hsorm.redis_ops.keys import check_prefix
 
-__all__ = ["DEFAULT_PREFIX", "Target", "safe_url", "target_of"]
+__all__ = ["DEFAULT_PREFIX", "Target", "check_prefix", "is_redis", "safe_url", "target_of"]
 
 DEFAULT_PREFIX: Final = "hsorm"
 
 _SCHEMES: Final = ("redis", "rediss")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:\-]{1,100}")
 
 
 class Target(NamedTuple):
@@ -64,3 +65,19 @@ def safe_url(url: str) -> str:
         return url.partition("://")[0] + "://…"
     shown = f"{user}:***@{host}" if parts.password else (f"{user}@{host}" if user else host)
     return urlunsplit((parts.scheme, shown, parts.path, "", ""))
+
+
+def check_prefix(prefix: str) -> str:
+    """Return a prefix that keys may have.
+
+    Raises:
+        ValueError: It has other characters than letters, digits and `_ . : -`, or none.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise ValueError(f"{prefix!r} is no prefix of keys: letters, digits and _ . : - only")
+    return prefix
+
+
+def is_redis(url: str) -> bool:
+    """Tell whether a URL is one of Redis."""
+    return url.partition("://")[0] in _SCHEMES

@@ -26,17 +26,17 @@ from hsorm.redis_ops.entities import (
     live_hash_of,
     missing_fields,
 )
-from hsorm.redis_ops.keys import Bucket, Layout, check_prefix, is_possible, meta_key, tags_for
+from hsorm.redis_ops.keys import Bucket, Layout, is_possible, meta_key, tags_for
 from hsorm.redis_ops.scripts import SET_FIELDS
 from hsorm.redis_ops.terms import Indexed, Indexes, check_indexes
 from hsorm.redis_ops.transactions import FieldsError, Put, StaleError, Transactions
-from hsorm.redis_ops.urls import DEFAULT_PREFIX, target_of
+from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, target_of
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
 from hsorm.storage.protocol import Create
 
 __all__ = ["LAYOUT", "RedisCore", "counting", "scored", "selecting"]
 
-LAYOUT: Final = "redis-1"
+LAYOUT: Final = "0001"
 """The version of how things are laid out."""
 
 _T = TypeVar("_T")
@@ -121,11 +121,28 @@ class RedisCore(BaseAdapter):
         found = await self.server.read(_at(self.prefix), "GET", meta_key(self.prefix))
         return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
 
+    head = LAYOUT
+
     async def revision(self) -> str | None:
-        """Return the version of the layout, None where nothing is stored yet."""
+        """Return the version of the layout, None where there is no storage yet."""
         await self.server.connect()
         found = await self._meta()
         return None if found is None else str(found["layout"])
+
+    async def upgrade(self) -> None:
+        """Make the storage, where there is none.
+
+        Raises:
+            StorageError: There is one, of another version.
+        """
+        found = await self.revision()
+        if found not in (None, LAYOUT):
+            raise StorageError(f"{self.url} cannot be upgraded: nobody knows revision {found}")
+        create, self._create = self._create, "auto"
+        try:
+            await self.connect()
+        finally:
+            self._create = create
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""

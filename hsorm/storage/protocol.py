@@ -47,6 +47,7 @@ __all__ = [
     "PointWriter",
     "Sort",
     "StorageAdapter",
+    "Versioned",
     "WatchRows",
     "Watcher",
 ]
@@ -316,6 +317,26 @@ class Explainer(Protocol):
             FilterSyntaxError: The text is no filter.
             SearchError: The search has more than 200 characters or 10 words.
         """
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A storage whose tables, or keys, have a version; on the backends that keep them."""
+
+    url: str
+    head: str
+
+    async def revision(self) -> str | None:
+        """Return the version that is there, None where there is no storage yet."""
+        ...
+
+    async def upgrade(self) -> None:
+        """Bring it to `head`, the version that this hsorm works with."""
+        ...
+
+    async def close(self) -> None:
+        """Close it; closing twice is harmless."""
         ...
 
 
@@ -621,7 +642,7 @@ class StorageAdapter(
 
         Returns:
             Tags: `productName`, `productVersion`, `haystackVersion`, `serverTime` (dateTime in
-            UTC), `backend` (`"memory"`, `"sqlite"`, `"postgresql"`, `"timescale"`),
+            UTC), `backend` (`"memory"`, `"sqlite"`, `"postgresql"`, `"timescale"`, `"redis"`),
             `backendVersion`, `entities` (Number, without those in the trash), and `url` where there
             is one.
         """
