@@ -179,12 +179,21 @@ class Server:
             return await self._where_it_is(once)
 
     async def read_all(
-        self, bucket: Bucket, commands: Sequence[Command], *, at_once: bool = False
+        self,
+        bucket: Bucket,
+        commands: Sequence[Command],
+        *,
+        at_once: bool = False,
+        raises: bool = True,
     ) -> list[Any]:
-        """Run commands that only read, in one round trip; `at_once` lets nothing come between."""
+        """Run commands that only read, in one round trip; `at_once` lets nothing come between.
+
+        Without `raises` the error that a command is answered with is its answer.
+        """
 
         async def once() -> list[Any]:
-            return await _pipelined(self.node(bucket), commands, at_once=at_once)
+            node = self.node(bucket)
+            return await _pipelined(node, commands, at_once=at_once, raises=raises)
 
         with redis_errors(self.url):
             return await self._anew(once)
@@ -255,13 +264,15 @@ async def _ask(node: Redis, *command: Any) -> Any:
     return await node.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
-async def _pipelined(node: Redis, commands: Sequence[Command], *, at_once: bool) -> list[Any]:
+async def _pipelined(
+    node: Redis, commands: Sequence[Command], *, at_once: bool, raises: bool = True
+) -> list[Any]:
     async with node.pipeline(transaction=at_once) as pipe:
         for command in commands:
             pipe.execute_command(*command)
         # Raised by the driver, an error would hold the whole command, and so what was in it.
         answers: list[Any] = await pipe.execute(raise_on_error=False)
-    for answer in answers:
+    for answer in answers if raises else ():
         if isinstance(answer, Exception):
             raise answer
     return answers

@@ -15,8 +15,9 @@ they all lie on one node. Which bucket is an entity's follows from its id.
 `gone`         zset     id -> when it was removed, in milliseconds
 `forgotten`    string   the last stamp of a removal that is no longer known
 `x`            zset     id -> when level 8 of its array expires, in milliseconds
-`h:<id>`       series   the history of a point: its numbers and bools
-`o:<id>`       …        the rest of its history
+`h:<id>`       series   the history of a point: its numbers; see `history`
+`b:<id>`       series   its bools
+`o:<id>`       zset     the rest of its history
 `w:<watch>`    hash     a watch: `filter`, `lease`, `expires`, `closed`, `dis`
 `wx`           zset     watch -> when it ends
 `wp:<watch>`   hash     how far a watch has followed this bucket
@@ -73,14 +74,6 @@ class Bucket:
     def entity(self, id: str) -> str:
         """Return the key of an entity."""
         return f"{self.base}e:{id}"
-
-    def series(self, id: str) -> str:
-        """Return the key of a point's time series."""
-        return f"{self.base}h:{id}"
-
-    def others(self, id: str) -> str:
-        """Return the key of what a time series cannot hold of a point's history."""
-        return f"{self.base}o:{id}"
 
     @property
     def entities(self) -> str:

@@ -14,12 +14,12 @@ except ImportError:
     raise MissingExtraError("RedisAdapter", "redis", "redis") from None
 
 from hsorm.redis_ops.terms import Indexed
-from hsorm.storage._redis_reads import RedisReads
+from hsorm.storage._redis_history import RedisHistory
 
 __all__ = ["RedisAdapter"]
 
 
-class RedisAdapter(RedisReads):
+class RedisAdapter(RedisHistory):
     """A storage in Redis with the modules RediSearch and RedisTimeSeries.
 
     Args:
