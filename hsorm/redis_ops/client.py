@@ -184,19 +184,16 @@ class Server:
         commands: Sequence[Command],
         *,
         at_once: bool = False,
-        failing: bool = False,
+        raises: bool = True,
     ) -> list[Any]:
-        """Run commands that only read, in one round trip.
+        """Run commands that only read, in one round trip; `at_once` lets nothing come between.
 
-        Args:
-            bucket: Whose node is asked.
-            commands: What is asked.
-            at_once: Whether nothing may come between them.
-            failing: Whether the error of one is its answer, and those of the others stand.
+        Without `raises` the error that a command is answered with is its answer.
         """
 
         async def once() -> list[Any]:
-            return await _pipelined(self.node(bucket), commands, at_once=at_once, failing=failing)
+            node = self.node(bucket)
+            return await _pipelined(node, commands, at_once=at_once, raises=raises)
 
         with redis_errors(self.url):
             return await self._anew(once)
@@ -268,7 +265,7 @@ async def _ask(node: Redis, *command: Any) -> Any:
 
 
 async def _pipelined(
-    node: Redis, commands: Sequence[Command], *, at_once: bool, failing: bool = False
+    node: Redis, commands: Sequence[Command], *, at_once: bool, raises: bool = True
 ) -> list[Any]:
     async with node.pipeline(transaction=at_once) as pipe:
         for command in commands:
@@ -276,7 +273,7 @@ async def _pipelined(
         # Raised by the driver, an error would hold the whole command, and so what was in it.
         answers: list[Any] = await pipe.execute(raise_on_error=False)
     for answer in answers:
-        if isinstance(answer, Exception) and not (failing and _is_own(answer)):
+        if isinstance(answer, Exception) and (raises or not _is_own(answer)):
             raise answer
     return answers
 

@@ -17,7 +17,7 @@ they all lie on one node. Which bucket is an entity's follows from its id.
 `x`            zset     id -> when level 8 of its array expires, in milliseconds
 `h:<id>`       series   the history of a point: its numbers; see `history`
 `b:<id>`       series   its bools
-`o:<id>`       zset     everything else
+`o:<id>`       zset     the rest of its history
 `w:<watch>`    hash     a watch: `filter`, `lease`, `expires`, `closed`, `dis`
 `wx`           zset     watch -> when it ends
 `wp:<watch>`   hash     how far a watch has followed this bucket

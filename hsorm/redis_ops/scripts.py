@@ -15,7 +15,6 @@ __all__ = [
     "APPLY",
     "FEED",
     "HIS_CLEAR",
-    "HIS_PUT",
     "LOCK",
     "PRUNE",
     "RELEASE",
@@ -53,13 +52,13 @@ class Script:
         return hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-APPLY: Final = Script("apply", "base", "guard", "ops")
+APPLY: Final = Script("apply", "base", "guard", "history", "ops")
 """Check what a change is based on, and make it."""
 
-LOCK: Final = Script("lock", "base", "ops")
+LOCK: Final = Script("lock", "base", "history", "ops")
 """Take a bucket for a transaction, if what is staged there may be done."""
 
-STEP: Final = Script("step", "base", "ops")
+STEP: Final = Script("step", "base", "history", "ops")
 """Do a part of what a committed transaction has staged."""
 
 RELEASE: Final = Script("release", "base")
@@ -68,14 +67,11 @@ RELEASE: Final = Script("release", "base")
 SET_FIELDS: Final = Script("set_fields", "base", "guard")
 """Change which declared indexes are written and searched."""
 
-HIS_PUT: Final = Script("his_put", "base", "guard", "ops", "history")
-"""Write into the history of a point."""
-
-HIS_CLEAR: Final = Script("his_clear", "base", "guard", "ops", "history")
-"""Delete items of a point's history."""
-
 FEED: Final = Script("feed", "base", "guard")
 """Read what has changed after a stamp, with the entities as they are."""
+
+HIS_CLEAR: Final = Script("his_clear", "base", "guard", "history")
+"""Delete items of a point."""
 
 PRUNE: Final = Script("prune", "base", "guard")
 """Forget removals and ended watches."""

@@ -20,6 +20,7 @@ import random
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -44,6 +45,12 @@ _SMALL: Final = 500
 
 _PART: Final = 250
 """Changes that are done in one step of a staged transaction."""
+
+_WEIGHT: Final = 2_200
+"""So many bytes of history count as one change: a hundred samples, which take 0.1 ms. A step is not
+cut finer than that, for each costs a round trip while the bucket is locked."""
+
+_GONE: Final = 5_000
 
 _LOCK_SECONDS: Final = 10
 """How long a bucket may be locked without a record."""
@@ -119,7 +126,56 @@ class Deleted:
         return iter(("d", self.id, self.based_on, "*", "", 0, 0))
 
 
-Change: TypeAlias = Put | Deleted
+@dataclass(frozen=True, slots=True)
+class HistoryWritten:
+    """An entity whose history is written; it must be there.
+
+    Attributes:
+        puts: What to write, and `gone`: what to delete; see `history.Packed`.
+    """
+
+    id: str
+    puts: Sequence[tuple[str, str]] = ()
+    gone: Sequence[str] = ()
+    based_on: str = field(default="+", init=False)
+    array: str = field(default="*", init=False)
+
+    def args(self) -> Iterator[_Arg]:
+        """Yield the change as a script takes it."""
+        yield from ("h", self.id, "+", "*", "", len(self.puts))
+        yield from chain.from_iterable(self.puts)
+        yield len(self.gone)
+        yield from self.gone
+
+    @property
+    def weight(self) -> int:
+        """About how many entities could be put in the time that this takes."""
+        return 1 + _size(self.puts, self.gone) // _WEIGHT
+
+    @staticmethod
+    def of(id: str, puts: Sequence[tuple[str, str]], gone: Sequence[str]) -> list[HistoryWritten]:
+        """Return a write as changes none of which takes longer than one step may."""
+        if _size(puts, gone) <= _PART * _WEIGHT:
+            return [HistoryWritten(id, puts, gone)]
+        parts: list[HistoryWritten] = []
+        own: list[tuple[str, str]] = []
+        size = 0
+        for put in puts:
+            own.append(put)
+            size += _size([put], ())
+            if size > (_PART - 1) * _WEIGHT:
+                parts.append(HistoryWritten(id, own))
+                own, size = [], 0
+        parts.append(HistoryWritten(id, own))
+        gones = (gone[at : at + _GONE] for at in range(0, len(gone), _GONE))
+        return [*parts, *(HistoryWritten(id, (), part) for part in gones)]
+
+
+def _size(puts: Iterable[tuple[str, str]], gone: Iterable[str]) -> int:
+    return sum(len(what) + len(val) + 60 for what, val in puts) + sum(len(key) + 60 for key in gone)
+
+
+Change: TypeAlias = Put | Deleted | HistoryWritten
 
 
 class Transactions:
@@ -148,7 +204,7 @@ class Transactions:
             FieldsError: Other indexes are declared by now.
         """
         by_bucket = self._by_bucket(changes)
-        if len(by_bucket) == 1 and len(changes) <= _SMALL:
+        if len(by_bucket) == 1 and sum(map(_weight, changes)) <= _SMALL:
             ((bucket, own),) = by_bucket.items()
             await self._at_once(bucket, own, unless)
         elif by_bucket:
@@ -188,16 +244,16 @@ class Transactions:
             await self.settle(bucket, answer[1])
 
     async def read(
-        self, bucket: Bucket, commands: Sequence[Command], *, failing: bool = False
+        self, bucket: Bucket, commands: Sequence[Command], *, raises: bool = True
     ) -> list[Any]:
         """Run commands that read, with nothing between them, once the bucket has no lock.
 
-        With `failing` the error of one is its answer.
+        Without `raises` the error that a command is answered with is its answer.
         """
+        looked = [("GET", bucket.lock), *commands]
         while True:
-            looked = [("GET", bucket.lock), *commands]
             lock, *answers = await self._server.read_all(
-                bucket, looked, at_once=True, failing=failing
+                bucket, looked, at_once=True, raises=raises
             )
             if lock is None:
                 return answers
@@ -277,7 +333,7 @@ class Staged:
         for bucket, own in parts.items():
             self._begin_in(bucket)
             key = f"{bucket.base}tx:{self._tx}"
-            packed = [_packed(own[at : at + _PART]) for at in range(0, len(own), _PART)]
+            packed = [_packed(part) for part in _parts(own)]
             commands: list[Command] = [("RPUSH", key, part) for part in packed]
             await self._server.write_all(bucket, [*commands, ("EXPIRE", key, _STAGED_SECONDS)])
 
@@ -328,6 +384,24 @@ class Staged:
         """Leave nothing of the transaction."""
         for bucket in self._buckets:
             await self._server.run(bucket, RELEASE, self._tx)
+
+
+def _weight(change: Change) -> int:
+    return change.weight if isinstance(change, HistoryWritten) else 1
+
+
+def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
+    """Divide changes into what is done in one step each."""
+    part: list[Change] = []
+    weight = 0
+    for change in changes:
+        if part and weight + _weight(change) > _PART:
+            yield part
+            part, weight = [], 0
+        part.append(change)
+        weight += _weight(change)
+    if part:
+        yield part
 
 
 def _packed(changes: Sequence[Change]) -> bytes:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from hsorm.errors import MissingExtraError, UnknownEntityError
-from hsorm.his.checks import check_items, reading_point, writing_point
-from hsorm.his.span import parse_range
-from hsorm.kinds import as_ref
-from hsorm.storage.protocol import Create, HisItem, Id
+from hsorm.errors import MissingExtraError
+from hsorm.storage.protocol import Create
 
 try:
     import redis as _driver  # noqa: F401 - only to see whether it is there
 except ImportError:
     raise MissingExtraError("RedisAdapter", "redis", "redis") from None
 
-from hsorm.redis_ops import scripts
-from hsorm.redis_ops.history import HisKeys, Rows, packed, paused_gc
 from hsorm.redis_ops.terms import Indexed
+from hsorm.storage._redis_history import RedisHistory
 from hsorm.storage._redis_watches import RedisWatches
-from hsorm.storage._shared import utc_now
 
 __all__ = ["RedisAdapter"]
 
 
-class RedisAdapter(RedisWatches):
+class RedisAdapter(RedisWatches, RedisHistory):
     """A storage in Redis with the modules RediSearch and RedisTimeSeries.
 
     Args:
@@ -61,32 +55,3 @@ class RedisAdapter(RedisWatches):
             buckets=buckets,
             index_tags=index_tags,
         )
-
-    # ---- history --------------------------------------------------------------------------------
-
-    async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
-        """Read the history of one point; see `HistoryReader.his_read`."""
-        point = reading_point(await self.read_by_id(id))
-        span = parse_range(range_str, point.zone, utc_now())
-        bucket = self.layout.bucket_of(point.id)
-        commands = Rows.commands(HisKeys.of(bucket.base, point.id), span)
-        with paused_gc():
-            answers = await self.transactions.read(bucket, commands, failing=True)
-            items: list[HisItem] = Rows.of(answers).items(point.zone, point.unit)
-        return items
-
-    async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
-        """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        entity = await self.read_by_id(id)
-        items = list(items)
-        if not items:  # nothing to write, nothing to check (H21)
-            return
-        point = writing_point(entity)
-        puts, gone = packed(check_items(point, items))
-        told = [text for put in puts for text in put]
-        answer = await self.transactions.run(
-            self.layout.bucket_of(point.id), scripts.HIS_PUT, self.layout.channel, point.id,
-            len(puts), *told, *gone,
-        )  # fmt: skip
-        if answer[0] == b"stale":  # deleted since it was looked up
-            raise UnknownEntityError(as_ref(id).val)

@@ -7,7 +7,6 @@ import datetime as dt
 import math
 import secrets
 from collections.abc import Iterator, Sequence
-from importlib import resources
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +18,7 @@ from redis.asyncio import Redis, RedisCluster
 from hsorm.his.span import Span
 from hsorm.kinds import NA, REMOVE, Coord, Kind, Number
 from hsorm.redis_ops.history import CHUNK, Extent, HisKeys, Rows, key_of, packed, paused_gc
+from hsorm.redis_ops.scripts import Script
 from hsorm.storage._memory_state import Series
 from tests.backends import variable
 
@@ -30,10 +30,14 @@ NEW_YORK = ZoneInfo("America/New_York")
 Item = tuple[dt.datetime, Kind]
 
 
-def _source(*names: str) -> str:
-    folder = resources.files("hsorm.redis_ops") / "lua"
-    texts = [(folder / f"{name}.lua").read_text("utf-8") for name in names]
-    return "\n".join(["local base = KEYS[1]", *texts])
+WRITE = (
+    Script("history", "base").source
+    + """
+local last = 2 + 2 * tonumber(ARGV[2])
+write_items(ARGV[1], ARGV, 3, last, last + 1, #ARGV)
+"""
+)
+"""The script's part that writes, without the entity and those who are told."""
 
 
 class Point:
@@ -48,8 +52,7 @@ class Point:
     async def write(self, items: Sequence[Item], clear: Span | None = None) -> None:
         puts, gone = packed(items, clear)
         flat = [word for put in puts for word in put]
-        script = _source("history", "his_write")
-        await self.client.eval(script, 1, self.base, self.id, len(puts), *flat, *gone)
+        await self.client.eval(WRITE, 1, self.base, self.id, len(puts), *flat, *gone)
 
     async def at_once(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         async with self.client.pipeline(transaction=True) as pipe:

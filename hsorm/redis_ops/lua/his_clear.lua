@@ -4,7 +4,7 @@ if redis.call('EXISTS', base .. 'e:' .. ARGV[2]) == 0 then
 end
 local count = clear_items(ARGV[2], ARGV[3], ARGV[4])
 if count > 0 then
-  run.h({id = ARGV[2]})
+  note_history(ARGV[2])
   finish(ARGV[1])
 end
 return {'done', count}

@@ -137,3 +137,10 @@ local function write_items(id, args, first, last, first_gone, last_gone)
     tidy(bools)
   end
 end
+
+-- Note for watches that the history of a point has changed.
+local function note_history(id)
+  local now = stamp()
+  redis.call('ZADD', base .. 'log', now, id)
+  redis.call('ZADD', base .. 'his', now, id)
+end

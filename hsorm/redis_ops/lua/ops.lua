@@ -1,6 +1,7 @@
 -- A change is a row of arguments:
 --   kind, id, v, array, expires, n, n times (field, value), m, m times (field to delete)
--- kind     p: put an entity; s: put without telling anybody; d: delete; h: history was written
+-- kind     p: put an entity; s: put without telling anybody; d: delete; h: write history, whose
+--          fields and what is to be deleted are those of write_items
 -- v        the stamp that the entity must have; - none: there must be no entity; + any; * or none
 -- array    the priority array that it must have, empty for none; * any
 -- expires  when level 8 expires; - never; empty: as it was
@@ -72,9 +73,8 @@ function run.d(op)
 end
 
 function run.h(op)
-  local now = stamp()
-  redis.call('ZADD', base .. 'log', now, op.id)
-  redis.call('ZADD', base .. 'his', now, op.id)
+  write_items(op.id, op.args, op.set, op.set_end, op.del, op.del_end)
+  note_history(op.id)
 end
 
 local function first_stale(args, i)
