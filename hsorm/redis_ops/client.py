@@ -339,7 +339,7 @@ _NOT_NOW: Final = (
 
 def _translated(url: str, exc: driver.RedisError) -> HsormError:
     text = _first_line(exc)
-    if isinstance(exc, driver.NoPermissionError):
+    if isinstance(exc, driver.NoPermissionError) or "has no permissions" in text:
         return StorageError(f"{text}; docs/redis.md says what the user of an ACL needs")
     if isinstance(exc, _NOT_NOW) or _is_refused(exc):
         return StorageUnavailableError(url, text)

@@ -14,6 +14,7 @@ they all lie on one node. Which bucket is an entity's follows from its id.
 `his`          zset     id -> stamp of the last write to its history
 `gone`         zset     id -> when it was removed, in milliseconds
 `forgotten`    string   the last stamp of a removal that is no longer known
+`arrays`       set      the ids that have a priority array
 `x`            zset     id -> when level 8 of its array expires, in milliseconds
 `h:<id>`       series   the history of a point: its numbers; see `history`
 `b:<id>`       series   its bools

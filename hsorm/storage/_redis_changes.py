@@ -193,7 +193,7 @@ class RedisChanges(RedisCore):
 
     async def _load(self, loaded: Sequence[Entity]) -> None:
         if len(loaded) <= _LOADED_AT_ONCE:
-            arrays = await self._arrays(entity["id"].val for entity in loaded)
+            arrays = await self._arrays()
             await self.transactions.make([self._loaded(entity, arrays) for entity in loaded])
             return
         staged = self.transactions.begin()
@@ -202,7 +202,7 @@ class RedisChanges(RedisCore):
                 await staged.add([self._put(one) for one in loaded[i : i + _LOADED_AT_ONCE]])
             await staged.lock()
             # Now that nobody can write one: arrays outlive the load, and show (W4).
-            arrays = await self._arrays((one["id"].val for one in loaded), locked=True)
+            arrays = await self._arrays(locked=True)
             await staged.add(
                 [self._loaded(one, arrays) for one in loaded if one["id"].val in arrays]
             )
@@ -211,8 +211,12 @@ class RedisChanges(RedisCore):
             raise
         await staged.commit(locked=True)
 
-    async def _arrays(self, ids: Iterable[str], *, locked: bool = False) -> dict[str, str]:
-        """Return the priority arrays of entities as text, of those that have one."""
+    async def _arrays(self, *, locked: bool = False) -> dict[str, str]:
+        """Return all priority arrays as text, by id."""
+        ids: list[str] = []
+        for bucket in self.layout.buckets:
+            members = await self.server.read(bucket, "SMEMBERS", f"{bucket.base}arrays")
+            ids += [id.decode() for id in members]
         found = await self._hashes(ids, ("a",), locked=locked)
         return {id: array.decode() for id, (array,) in found if array}
 

@@ -14,6 +14,7 @@ from hsorm.ops.display import dis_key
 from hsorm.ops.search import compile_search, search_words
 from hsorm.redis_ops import query
 from hsorm.redis_ops.entities import entity_of
+from hsorm.redis_ops.history import paused_gc
 from hsorm.redis_ops.query import ALL, Answer, Plan, Question
 from hsorm.redis_ops.transactions import FieldsError
 from hsorm.storage._redis_core import selecting
@@ -118,9 +119,10 @@ class RedisReads(RedisPoints):
             return []
         cut = most if _is_exact(plan, words) and most is not None and most <= _MOST else None
         found: list[Found] = []
-        for bucket in self.layout.buckets:
-            rows = await self._search(bucket, _asked(plan), *_LOADED, most=cut)
-            found += map(_found, rows)
+        with paused_gc():
+            for bucket in self.layout.buckets:
+                rows = await self._search(bucket, _asked(plan), *_LOADED, most=cut)
+                found += map(_found, rows)
         if plan.residual is not None:
             found = await self._decide(plan.residual, found)
         if words:

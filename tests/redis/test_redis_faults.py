@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from hsorm.errors import (
     EntityExistsError,
@@ -17,11 +21,12 @@ from hsorm.errors import (
     StorageUrlError,
     UnknownEntityError,
 )
-from hsorm.kinds import MARKER, Number, Ref
+from hsorm.kinds import MARKER, Entity, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.redis_ops.client import redis_errors
 from hsorm.storage.redis import RedisAdapter
 from hsorm.testing.conformance.examples import ids
+from tests.conftest import Record
 from tests.redis.dying import IDS, MANY
 
 _OLD = sorted([id, 1.0] for id in IDS)
@@ -187,6 +192,47 @@ async def test_a_wrong_password(redis_url: str) -> None:
         await RedisAdapter(f"redis://somebody:geheim@{host}").connect()
 
     assert "geheim" not in str(caught.value)
+
+
+def _acl_of_the_docs() -> str:
+    text = (Path(__file__).parents[2] / "docs/redis.md").read_text("utf-8")
+    found = re.search(r"ACL SETUSER hsorm on >password (.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+async def test_a_user_of_an_acl(redis_url: str, record_property: Record) -> None:
+    """What docs/redis.md says is enough; with less the error says which command."""
+    server, _, prefix = redis_url.partition("?prefix=")
+    host, name = server.partition("://")[2], f"user_{prefix}"
+    rules = _acl_of_the_docs().replace("plant:", f"{prefix}:").split()
+    point: Entity = {"id": Ref("p"), "point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+    with Redis.from_url(server) as admin:
+        admin.execute_command("ACL", "SETUSER", name, "on", ">pw", *rules)
+        try:
+            url = f"redis://{name}:pw@{host}?prefix={prefix}"
+            async with RedisAdapter(url, index_tags={"n": "number"}) as store:
+                await store.load_entities(
+                    [point, *({"id": Ref(f"e{i}"), "n": i} for i in range(300))]
+                )
+                await store.his_write(
+                    "p", [{"ts": dt.datetime(2024, 3, 1, tzinfo=dt.UTC), "val": 1}]
+                )
+                watch = await store.watch_sub(None, ["p"])
+                await store.set_live("p", {"curVal": Number(1)})
+
+                assert await store.read_count("n > 5") == 294
+                assert (await store.explain("n > 5")).plan
+                assert len(await store.his_read("p", "2024-03-01")) == 1
+                assert ids([await anext(store.watch_stream(watch.watch_id))][0]) == ["p"]
+                assert await store.check_refs() == []
+                assert (await store.about())["backendVersion"] == "unknown"
+            admin.execute_command("ACL", "SETUSER", name, "-ft.aggregate")
+            async with RedisAdapter(url) as store:
+                with pytest.raises(StorageError, match=r"FT\.AGGREGATE.*docs/redis\.md"):
+                    await store.read("n")
+        finally:
+            admin.execute_command("ACL", "DELUSER", name)
 
 
 @pytest.mark.parametrize(

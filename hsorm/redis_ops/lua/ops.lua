@@ -43,6 +43,11 @@ local function set_fields(op, ...)
     fields[#fields + 1] = val
   end
   redis.call('HSET', key, unpack(fields))
+  for i = op.set, op.set_end, 2 do
+    if op.args[i] == 'a' then
+      redis.call(op.args[i + 1] == '' and 'SREM' or 'SADD', base .. 'arrays', op.id)
+    end
+  end
   if op.expires == '-' then
     redis.call('ZREM', base .. 'x', op.id)
   elseif op.expires ~= '' then
@@ -67,6 +72,7 @@ function run.d(op)
   redis.call('DEL', base .. 'e:' .. op.id)
   redis.call('UNLINK', base .. 'h:' .. op.id, base .. 'b:' .. op.id, base .. 'o:' .. op.id)
   redis.call('ZREM', base .. 'x', op.id)
+  redis.call('SREM', base .. 'arrays', op.id)
   redis.call('ZREM', base .. 'his', op.id)
   redis.call('ZADD', base .. 'log', stamp(), op.id)
   redis.call('ZADD', base .. 'gone', text(math.floor(clock() / 1000)), op.id)
