@@ -89,7 +89,7 @@ class Server:
         node = next(iter(self.nodes()))
         names = [command for command, _ in _MODULES]
         try:
-            known = await _ask(node, "COMMAND", "INFO", *names)
+            known = await _ask(node, "COMMAND INFO", *names)
         except driver.NoPermissionError:
             return  # who may not ask, will see
         for (_, module), info in zip(_MODULES, known, strict=True):
@@ -338,7 +338,7 @@ _NOT_NOW: Final = (
 
 def _translated(url: str, exc: driver.RedisError) -> HsormError:
     text = _first_line(exc)
-    if isinstance(exc, driver.NoPermissionError):
+    if isinstance(exc, driver.NoPermissionError) or text.startswith("ACL failure in script"):
         return StorageError(f"{text}; docs/redis.md says what the user of an ACL needs")
     if isinstance(exc, _NOT_NOW) or _is_refused(exc):
         return StorageUnavailableError(url, text)
