@@ -141,9 +141,11 @@ def drop_prefix(url: str, prefix: str) -> None:
             for index in node.execute_command("FT._LIST"):
                 if index.startswith(f"{{{prefix}:".encode()):
                     node.execute_command("FT.DROPINDEX", index)
-            for pattern in (f"{{{prefix}:*", f"{prefix}:*"):
-                for key in node.keys(pattern):
-                    node.delete(key)
+            with node.pipeline(transaction=False) as pipe:
+                for pattern in (f"{{{prefix}:*", f"{prefix}:*"):
+                    for key in node.keys(pattern):
+                        pipe.unlink(key)
+                pipe.execute()
 
 
 # ---- adapters -----------------------------------------------------------------------------------

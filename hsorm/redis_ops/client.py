@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -358,6 +359,14 @@ def _is_refused(exc: BaseException) -> bool:
     ).startswith(("NOAUTH", "WRONGPASS", "invalid username-password", "Authentication"))
 
 
+_OF_PIPELINE: Final = re.compile(
+    r".*of pipeline caused error: \(?['\"]?(.*?)['\"]?,?\)?", re.DOTALL
+)
+
+
 def _first_line(exc: BaseException) -> str:
     text = str(exc) or type(exc).__name__
+    # The driver puts the whole command before the error of one in a pipeline.
+    if found := _OF_PIPELINE.fullmatch(text):
+        text = found[1]
     return text.splitlines()[0].strip().rstrip(".")

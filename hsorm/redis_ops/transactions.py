@@ -283,10 +283,10 @@ class Transactions:
     async def _give_up(self, home: Bucket, tx: str) -> bool:
         """Write the record that a transaction was given up; False where it was committed."""
         record = _record(home, tx)
-        made = await self._server.write(
-            home, "SET", record, "aborted", "NX", "GET", "EX", _ABORTED_SECONDS
-        )
-        return made in (None, b"aborted")
+        options = ("NX", "EX", _ABORTED_SECONDS)
+        if await self._server.write(home, "SET", record, "aborted", *options):
+            return True
+        return bool(await self._server.read(home, "GET", record) == b"aborted")
 
     async def finish(self, tx: str) -> None:
         """Do what is left of a committed transaction, in all buckets."""

@@ -1,0 +1,113 @@
+"""Run as a program: clients of a storage in Redis that die between two of their commands.
+
+`python -m tests.redis.dying URL WORK`: for n = 1, 2, … a process does WORK and kills itself (as
+`kill -9` does) before its n-th command that writes; then another one looks what there is. It ends
+with the first n that WORK does not reach, and prints a line of JSON for each n: how many commands
+were left, and what was found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hsorm.kinds import Number, Ref
+from hsorm.ops.commits import Diff
+from hsorm.redis_ops import transactions
+from hsorm.redis_ops.client import Server
+from hsorm.storage.redis import RedisAdapter
+
+MANY = 600
+IDS = [f"e{i}" for i in range(12)]
+_WRITING = ("write", "write_all", "run")
+
+
+async def commit(store: RedisAdapter) -> None:
+    """Change all entities, remove one, add one."""
+    updates = [Diff.update(id, {"n": Number(2)}, force=True) for id in IDS[1:]]
+    await store.commit(
+        [*updates, Diff.remove(IDS[0], force=True), Diff.add({"n": Number(2)}, "new")]
+    )
+
+
+async def load(store: RedisAdapter) -> None:
+    """Replace all entities, among many more."""
+    await store.load_entities({"id": Ref(f"e{i}"), "n": Number(2)} for i in range(MANY))
+
+
+async def update(store: RedisAdapter) -> None:
+    """Change one entity."""
+    await store.update({"id": Ref(IDS[0]), "n": Number(2)})
+
+
+WORK: dict[str, Callable[[RedisAdapter], Awaitable[None]]] = {
+    "commit": commit,
+    "load": load,
+    "update": update,
+}
+
+
+async def _prepare(url: str) -> None:
+    async with RedisAdapter(url) as store:
+        for entity in await store.read("id"):
+            await store.delete(entity["id"])
+        await store.load_entities({"id": Ref(id), "n": Number(1)} for id in IDS)
+
+
+async def _look(url: str) -> list[list[Any]]:
+    async with RedisAdapter(url) as store:
+        # A read by filter, one by id and a write: whichever meets what was left behind first.
+        await store.update({"id": Ref(IDS[5]), "looked": Number(1)})
+        return [[entity["id"].val, entity["n"].val] for entity in await store.read("n")]
+
+
+async def _work(url: str, work: str, n: int) -> None:
+    async with RedisAdapter(url) as store:
+        _die_at(n)
+        await WORK[work](store)
+
+
+def _die_at(n: int) -> None:
+    left = n
+
+    def dying(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(self: Server, *args: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return await method(self, *args, **options)
+
+        return call
+
+    for name in _WRITING:
+        setattr(Server, name, dying(getattr(Server, name)))
+
+
+def _in_another_process(body: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        body()
+        os._exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def main(url: str, work: str) -> None:
+    """Do the work with ever more commands left to it."""
+    setattr(transactions, "_LOCK_SECONDS", 0.3)  # noqa: B010 - who waits for the dead waits so long
+    n, died = 0, True
+    while died:
+        n += 1
+        asyncio.run(_prepare(url))
+        status = _in_another_process(lambda n=n: asyncio.run(_work(url, work, n)))  # type: ignore[misc]
+        died = os.WIFSIGNALED(status)
+        print(json.dumps([n, died, asyncio.run(_look(url))]), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
