@@ -6,7 +6,7 @@ WORKERS ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
 SOURCES := hsorm alembic tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-redis check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -65,6 +65,9 @@ bench-filters: setup servers  ## Measure every shape of filter at 100,000 and 1,
 
 bench-live: setup servers  ## Measure commits, live tags, watches, points and the change feed
 	$(BIN)/python -m benchmarks.live
+
+bench-redis: setup servers  ## Measure Redis beside redis-py by hand and beside haystack-py
+	$(BIN)/python -m benchmarks.redis
 
 check: lint types test-fast  ## What to run before a commit
 

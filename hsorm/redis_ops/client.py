@@ -90,7 +90,7 @@ class Server:
         node = next(iter(self.nodes()))
         names = [command for command, _ in _MODULES]
         try:
-            known = await _ask(node, "COMMAND", "INFO", *names)
+            known = await _ask(node, "COMMAND INFO", *names)
         except driver.NoPermissionError:
             return  # who may not ask, will see
         for (_, module), info in zip(_MODULES, known, strict=True):

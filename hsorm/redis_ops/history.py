@@ -230,10 +230,11 @@ class Rows(NamedTuple):
             limit: Leave out what is beyond.
         """
         if not self.bools and not self.others:
-            stamps = local_datetimes([row[0] for row in self.numbers], zone)
+            rows = _with_floats(self.numbers)
+            stamps = local_datetimes([stamp for stamp, _ in rows], zone)
             return [
-                {"ts": ts, "val": Number(float(row[1]), unit)}
-                for ts, row in zip(stamps, self.numbers, strict=True)
+                {"ts": ts, "val": Number(val, unit)}
+                for ts, (_, val) in zip(stamps, rows, strict=True)
             ]
         merged = self.merged(unit)[:limit]
         stamps = local_datetimes([stamp for stamp, _ in merged], zone)
@@ -242,7 +243,7 @@ class Rows(NamedTuple):
     def merged(self, unit: str | None) -> list[tuple[int, Kind]]:
         """Return the items, oldest first, as stamp and value."""
         found: list[tuple[int, Kind]] = [
-            (stamp, Number(float(val), unit)) for stamp, val in self.numbers
+            (stamp, Number(val, unit)) for stamp, val in _with_floats(self.numbers)
         ]
         found += [(stamp, float(val) == 1.0) for stamp, val in self.bools]
         found += [(stamp, from_row(None, text, unit)) for stamp, text in self._texts()]
@@ -291,6 +292,13 @@ class Samples(NamedTuple):
     ts: np.ndarray[Any, np.dtype[np.int64]]
     val: np.ndarray[Any, np.dtype[np.float64]]
     obj: dict[int, str]
+
+
+def _with_floats(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Return samples with numbers in them, where under RESP2 they have text."""
+    if not rows or isinstance(rows[0][1], float):
+        return rows
+    return [(stamp, float(val)) for stamp, val in rows]
 
 
 def _decoded(member: bytes | str) -> str:

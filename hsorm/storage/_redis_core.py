@@ -83,19 +83,22 @@ class RedisCore(BaseAdapter):
         async with self._connecting:
             if self._connected:
                 return
-            await self.server.connect()
-            await self._find_layout()
-            await self._load_fields()
-            if self._create == "auto":
-                for bucket in self.layout.buckets:
-                    await index.ensure_index(self.server, bucket, self._fields[bucket].searched)
-            self._connected = True
-            if self._create == "auto" and self._declared:
-                try:
-                    await self._declare(self._declared)
-                except BaseException:
-                    self._connected = False
-                    raise
+            try:
+                await self._open()
+            except BaseException:
+                await self.close()  # who could not connect has nothing to close
+                raise
+
+    async def _open(self) -> None:
+        await self.server.connect()
+        await self._find_layout()
+        await self._load_fields()
+        if self._create == "auto":
+            for bucket in self.layout.buckets:
+                await index.ensure_index(self.server, bucket, self._fields[bucket].searched)
+        self._connected = True
+        if self._create == "auto" and self._declared:
+            await self._declare(self._declared)
 
     async def _find_layout(self) -> None:
         found = await self._meta()

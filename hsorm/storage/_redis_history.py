@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from hsorm.errors import UnknownEntityError
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.span import Span, parse_range
-from hsorm.kinds import Entity, Kind, as_ref
+from hsorm.kinds import Kind
 from hsorm.redis_ops.client import Command
 from hsorm.redis_ops.history import (
     Extent,
@@ -38,25 +38,19 @@ class RedisHistory(RedisReads):
 
     async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
         """Read the history of one point; see `HistoryReader.his_read`."""
-        point = reading_point(await self._his_entity(id))
+        point = reading_point(await self.read_by_id(id))
         span = parse_range(range_str, point.zone, utc_now())
         (items,) = await self._his_items([point], span, point.zone, None)
         return items
 
     async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
         """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        entity = await self._his_entity(id)
+        entity = await self.read_by_id(id)
         items = list(items)
         if not items:  # nothing to write, nothing to check (H21)
             return
         point = writing_point(entity)
         await self._his_store([(point.id, check_items(point, items))])
-
-    async def _his_entity(self, id: Id) -> Entity:
-        (entity,) = await self.read_by_ids([id])
-        if entity is None:
-            raise UnknownEntityError(as_ref(id).val)
-        return entity
 
     # ---- rows -----------------------------------------------------------------------------------
 
