@@ -54,8 +54,8 @@ WORK: dict[str, Callable[[RedisAdapter], Awaitable[None]]] = {
 
 async def _prepare(url: str) -> None:
     async with RedisAdapter(url) as store:
-        for entity in await store.read("id"):
-            await store.delete(entity["id"])
+        if found := await store.read("id"):
+            await store.commit([Diff.remove(entity) for entity in found])
         await store.load_entities({"id": Ref(id), "n": Number(1)} for id in IDS)
 
 
