@@ -229,8 +229,10 @@ class Follower:
 async def work(url: str, role: str, number: int, born: int, folder: Path) -> None:
     log = Log(folder / f"{role}-{number}.log")
     log.note("born", born=born)
-    async with open_storage(url) as opened:
-        store = opened
+    store = open_storage(url)
+    while not await _survive(store.connect, log):
+        pass  # the server is just starting
+    async with store:
         worker = _worker(role, store, log, number, born)
         stop = folder / f"stop-{'writers' if role == 'write' else 'readers'}"
         while not stop.exists():
