@@ -3,12 +3,13 @@
 `python -m tests.redis.dying URL WORK`: for n = 1, 2, … a process does WORK and kills itself (as
 `kill -9` does) before its n-th command that writes; then another one looks what there is. It ends
 with the first n that WORK does not reach, and prints a line of JSON for each n: how many commands
-were left, and what was found.
+were left, and what was found: ids, and a number that goes up with their items of history.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from hsorm.kinds import Number, Ref
+from hsorm.kinds import MARKER, Entity, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.redis_ops import transactions
 from hsorm.redis_ops.client import Server
@@ -24,6 +25,9 @@ from hsorm.storage.redis import RedisAdapter
 
 MANY = 600
 IDS = [f"e{i}" for i in range(12)]
+ITEMS = 30
+BEGIN = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+POINT = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
 _WRITING = ("write", "write_all", "run")
 
 
@@ -45,8 +49,18 @@ async def update(store: RedisAdapter) -> None:
     await store.update({"id": Ref(IDS[0]), "n": Number(2)})
 
 
+async def history(store: RedisAdapter) -> None:
+    """Write history of several points, in several steps."""
+    # So that few items take many steps.
+    setattr(transactions, "_SMALL", 2)  # noqa: B010 - as below
+    setattr(transactions, "_PART", 1)  # noqa: B010
+    items = [(BEGIN + dt.timedelta(minutes=at), Number(at)) for at in range(ITEMS)]
+    await store._his_store([(id, items) for id in IDS[:4]])
+
+
 WORK: dict[str, Callable[[RedisAdapter], Awaitable[None]]] = {
     "commit": commit,
+    "history": history,
     "load": load,
     "update": update,
 }
@@ -56,14 +70,21 @@ async def _prepare(url: str) -> None:
     async with RedisAdapter(url) as store:
         if found := await store.read("id"):
             await store.commit([Diff.remove(entity) for entity in found])
-        await store.load_entities({"id": Ref(id), "n": Number(1)} for id in IDS)
+        await store.load_entities({"id": Ref(id), "n": Number(1), **POINT} for id in IDS)
 
 
 async def _look(url: str) -> list[list[Any]]:
     async with RedisAdapter(url) as store:
         # A read by filter, one by id and a write: whichever meets what was left behind first.
         await store.update({"id": Ref(IDS[5]), "looked": Number(1)})
-        return [[entity["id"].val, entity["n"].val] for entity in await store.read("n")]
+        return [
+            [entity["id"].val, entity["n"].val + await _size(store, entity)]
+            for entity in await store.read("n")
+        ]
+
+
+async def _size(store: RedisAdapter, entity: Entity) -> int:
+    return len(await store.his_read(entity["id"], "2024-01-01")) if "his" in entity else 0
 
 
 async def _work(url: str, work: str, n: int) -> None:

@@ -27,11 +27,12 @@ from hsorm.redis_ops.client import redis_errors
 from hsorm.storage.redis import RedisAdapter
 from hsorm.testing.conformance.examples import ids
 from tests.conftest import Record
-from tests.redis.dying import IDS, MANY
+from tests.redis.dying import IDS, ITEMS, MANY
 
 _OLD = sorted([id, 1.0] for id in IDS)
 _NEW = {
     "commit": sorted([[id, 2.0] for id in IDS[1:]] + [["new", 2.0]]),
+    "history": sorted([id, 1.0 + (ITEMS if id in IDS[:4] else 0)] for id in IDS),
     "load": sorted([f"e{i}", 2.0] for i in range(MANY)),
     "update": sorted([[IDS[0], 2.0], *([id, 1.0] for id in IDS[1:])]),
 }
