@@ -6,7 +6,7 @@ WORKERS ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
 SOURCES := hsorm alembic tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-history check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-history bench-redis check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,7 +39,7 @@ test-fast: setup  ## The tests that need no server
 	HSORM_TEST_NO_SERVERS=1 $(BIN)/pytest -n auto --dist loadgroup -m "not wheel"
 
 # 3 means that a server is missing, which the tests say in their summary (and refuse under CI).
-servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL and Redis Stack for the tests
+servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL, Redis Stack and a Redis Cluster for the tests
 	@$(PYTHON) scripts/servers.py start || [ $$? -eq 3 ]
 
 servers-stop:  ## Stop the servers that `make servers` started
@@ -68,6 +68,9 @@ bench-live: setup servers  ## Measure commits, live tags, watches, points and th
 
 bench-history: setup servers  ## Measure history beside COPY, SQL and ADBC by hand
 	$(BIN)/python -m benchmarks.history
+
+bench-redis: setup servers  ## Measure Redis beside redis-py by hand and beside haystack-py
+	$(BIN)/python -m benchmarks.redis
 
 check: lint types test-fast  ## What to run before a commit
 

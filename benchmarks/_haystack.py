@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncpg
 
-__all__ = ["Haystack", "Measured", "haystack_python", "open_haystack"]
+__all__ = ["Haystack", "Measured", "haystack_python", "open_haystack", "run_haystack"]
 
 _RELEASE = "0.1.10"
 _SCRIPT = Path(__file__).with_name("_haystack_py.py")
@@ -32,17 +32,24 @@ class Measured:
     error: str = ""
 
 
-def haystack_python() -> Path | None:
+def haystack_python(driver: str | None = None) -> Path | None:
     """Return a Python with haystack-py in it, installed by pip as this machine has it set up.
 
-    None where there is no Python 3.13, which haystack-py needs, or pip cannot install it.
+    Args:
+        driver: The driver to install with it, as pip is told; asyncpg as it is here by default.
+
+    Returns:
+        None where there is no Python 3.13, which haystack-py needs, or pip cannot install it.
     """
+    driver = driver or f"asyncpg=={version('asyncpg')}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "hsorm-benchmarks" / f"haystack-py-{_RELEASE}"
+    if not driver.startswith("asyncpg"):
+        folder = folder.with_name(f"{folder.name}-{driver.replace('==', '-')}")
     found = folder / "bin" / "python"
     if not (folder / ".ready").exists():
         python = next(_pythons(), None)
-        if python is None or not _install(python, folder):
+        if python is None or not _install(python, folder, driver):
             return None
         (folder / ".ready").touch()
     return found
@@ -58,8 +65,8 @@ def _pythons() -> Iterator[str]:
             yield python
 
 
-def _install(python: str, folder: Path) -> bool:
-    wanted = [f"haystack-py=={_RELEASE}", f"asyncpg=={version('asyncpg')}"]
+def _install(python: str, folder: Path, driver: str) -> bool:
+    wanted = [f"haystack-py=={_RELEASE}", driver]
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted]
     done = subprocess.run(pip, check=False, capture_output=True, text=True)
@@ -92,16 +99,23 @@ class Haystack:
 @asynccontextmanager
 async def open_haystack(dsn: str, python: Path) -> AsyncIterator[Haystack]:
     """Start the process, and give it the rows of `entities`: what it would store is the same."""
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        str(python), str(_SCRIPT), stdin=pipe, stdout=pipe, limit=2**24, cwd=_SCRIPT.anchor,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-    )  # fmt: skip
-    try:
-        haystack = Haystack(process)
+    async with run_haystack(python, _SCRIPT) as haystack:
         await haystack.ask({"dsn": dsn})
         await _copy_rows(dsn)
         yield haystack
+
+
+@asynccontextmanager
+async def run_haystack(python: Path, script: Path) -> AsyncIterator[Haystack]:
+    """Start a script that answers each line with a line, and end it."""
+    pipe = asyncio.subprocess.PIPE
+    # -P: what lies beside the script is ours, and not what it means by its imports.
+    process = await asyncio.create_subprocess_exec(
+        str(python), "-P", str(script), stdin=pipe, stdout=pipe, limit=2**24, cwd=script.anchor,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+    try:
+        yield Haystack(process)
     finally:
         if process.stdin is not None:
             process.stdin.close()

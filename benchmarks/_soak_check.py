@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks._soak_work import RELEASED, lines_of
+from benchmarks._soak_work import HISTORY, RELEASED, lines_of
 
 State = list[Any] | None
 
@@ -34,6 +34,7 @@ def check(folder: Path) -> tuple[list[str], Counter[str]]:
     wrong += _commits(writers, final["rows"])
     wrong += _live(writers, final["rows"])
     wrong += _points(writers, final)
+    wrong += _history(writers, final["history"])
     for name, lines in logs.items():
         if name.startswith("poll"):
             wrong += (f"{name}: {text}" for text in _watches(lines, final["rows"]))
@@ -111,6 +112,26 @@ def _points(writers: dict[str, list[dict[str, Any]]], final: dict[str, Any]) -> 
             yield f"@{id}: writeVal and writeLevel are {shown}, the array says {effective}"
 
 
+def _history(
+    writers: dict[str, list[dict[str, Any]]], final: dict[str, dict[str, int]]
+) -> Iterator[str]:
+    """A batch that was acknowledged is there; any other is there as a whole, or not at all."""
+    sizes: dict[tuple[str, int], tuple[int, bool]] = {}
+    for lines in writers.values():
+        for line in lines:
+            if line["what"] in {"try_history", "done_history"}:
+                done = line["what"] == "done_history"
+                sizes[line["id"], line["batch"]] = (line["size"], done)
+    stored = {(id, int(batch)): n for id, own in final.items() for batch, n in own.items()}
+    for (id, batch), (size, done) in sizes.items():
+        found = stored.pop((id, batch), 0)
+        if found != size and (done or found):
+            told = "was acknowledged" if done else "was tried"
+            yield f"@{id}: batch {batch} of {size} items {told}, {found} are stored"
+    for id, batch in stored:
+        yield f"@{id}: nobody tried batch {batch}"
+
+
 def _watches(lines: Iterable[dict[str, Any]], final: dict[str, State]) -> Iterator[str]:
     """Nothing is told twice or backwards, and what is told last is what there is."""
     told: dict[str, State] = {}
@@ -164,7 +185,8 @@ def _feed(lines: Iterable[dict[str, Any]], final: dict[str, State]) -> Iterator[
             continue
         ended = line["last"]
         for id, state in line["rows"]:
-            if id not in RELEASED and state is not None and told.get(id) == state:
+            # Writing history is a change, in which nothing of the entity does (P6).
+            if id not in RELEASED and id not in HISTORY and state and told.get(id) == state:
                 yield f"@{id}: {state} was told twice"
             yield from _backwards(id, told.get(id), state)
             told[id] = state

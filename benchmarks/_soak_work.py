@@ -7,6 +7,7 @@ noted all that it was told. What was under way then may have happened or not.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import random
@@ -27,6 +28,13 @@ from hsorm.errors import (
 SHARED: Final = [f"e{i}" for i in range(12)]
 RELEASED: Final = frozenset(SHARED[9:])
 """The points whose levels are released as well: what they show can be as it was two changes ago."""
+
+HISTORY: Final = [f"h{i}" for i in range(3)]
+"""Points that only history is written of; a batch is items that have its number for value."""
+
+HISTORY_BEGINS: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+_BATCHES: Final = (1, 20, 300, 2_000)
+_MOST: Final = 10_000  # items of a batch, and as many microseconds between the first of two
 
 LEVELS: Final = 10
 """The level of the first writer of points; each has its own."""
@@ -73,7 +81,8 @@ class Writer:
         self.trashed: dict[str, Any] = {}
 
     async def step(self) -> None:
-        act = random.choice((self.commit, self.commit, self.live, self.point, self.change_own))
+        acts = (self.commit, self.commit, self.live, self.point, self.change_own, self.history)
+        act = random.choice(acts)
         await act()
         await asyncio.sleep(random.uniform(0, 0.02))
 
@@ -109,6 +118,21 @@ class Writer:
         self.log.note("try_point", **told)
         await self.store.point_write(id, level, val, f"writer {self.number}")
         self.log.note("done_point", **told)
+
+    async def history(self) -> None:
+        """Write a batch at instants of its own."""
+        id, size = random.choice(HISTORY), random.choice(_BATCHES)
+        self.count += 1
+        batch = self.count * 3 + self.number % 3
+        first = HISTORY_BEGINS + dt.timedelta(microseconds=batch * _MOST)
+        items = [
+            {"ts": first + dt.timedelta(microseconds=at), "val": Number(batch)}
+            for at in range(size)
+        ]
+        told = {"id": id, "batch": batch, "size": size}
+        self.log.note("try_history", **told)
+        await self.store.his_write(id, items)
+        self.log.note("done_history", **told)
 
     async def change_own(self) -> None:
         """Make, trash, restore, remove an entity that nobody else changes."""
@@ -205,8 +229,10 @@ class Follower:
 async def work(url: str, role: str, number: int, born: int, folder: Path) -> None:
     log = Log(folder / f"{role}-{number}.log")
     log.note("born", born=born)
-    async with open_storage(url) as opened:
-        store = opened
+    store = open_storage(url)
+    while not await _survive(store.connect, log):
+        pass  # the server is just starting
+    async with store:
         worker = _worker(role, store, log, number, born)
         stop = folder / f"stop-{'writers' if role == 'write' else 'readers'}"
         while not stop.exists():

@@ -1,8 +1,8 @@
 """Soak hsorm: processes that write and watch one database, some killed; then prove it lost nothing.
 
-`python -m benchmarks.soak --seconds 300`: on SQLite, and on a PostgreSQL server of its own that is
-stopped at once, as by a crash, every while. `--url` takes a database that is there instead, where
-single connections are ended. docs/reliability.md tells what is proven.
+`python -m benchmarks.soak --seconds 300`: on SQLite, and on servers of its own, of PostgreSQL and
+of Redis, that are stopped at once, as by a crash, every while. `--url` takes a PostgreSQL database
+that is there instead, where single connections are ended. docs/reliability.md tells what is proven.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,13 +26,15 @@ from typing import Final
 import psycopg
 
 from benchmarks._soak_check import check
-from benchmarks._soak_work import SHARED, state_of
+from benchmarks._soak_work import HISTORY, HISTORY_BEGINS, SHARED, state_of
 from hsorm import MARKER, Number, Ref, open_storage
 from scripts import servers_packages, servers_run, servers_state
+from scripts.own_redis import DURABLE, OwnRedis, stack_here
 from scripts.servers_probe import pg_query
 
 ROLES: Final = [("write", n) for n in range(3)] + [("poll", n) for n in range(2)] + [("feed", 0)]
 OWN: Final = [f"own{writer}-{i}" for writer in range(3) for i in range(4)]
+_BACKENDS: Final = ("sqlite", "postgres", "redis")
 _KILL_SECONDS: Final = 4.0
 _CRASH_SECONDS: Final = 20.0
 _END_SECONDS: Final = 60.0
@@ -85,6 +88,8 @@ async def _prepare(url: str) -> None:
         await store.load_entities(
             {"id": Ref(id), **writable, "n": Number(0), "odd": MARKER} for id in SHARED
         )
+        point = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+        await store.load_entities({"id": Ref(id), **point} for id in HISTORY)
 
 
 async def _note_final(url: str, folder: Path) -> None:
@@ -98,7 +103,11 @@ async def _note_final(url: str, folder: Path) -> None:
         for id in SHARED:
             levels = await store.point_array(id)
             arrays[id] = [row["val"].val if "val" in row else None for row in levels]
-    final = {"what": "final", "rows": {**rows, "_odd": odd}, "arrays": arrays}
+        history = {}
+        for id in HISTORY:
+            items = await store.his_read(id, f"{HISTORY_BEGINS:%Y-%m-%d},2009-12-31")
+            history[id] = Counter(int(item["val"].val) for item in items)
+    final = {"what": "final", "rows": {**rows, "_odd": odd}, "arrays": arrays, "history": history}
     (folder / "final.log").write_text(json.dumps(final) + "\n")
 
 
@@ -208,6 +217,21 @@ def _server() -> Iterator[Server]:
             server.end()
 
 
+@contextmanager
+def own_redis() -> Iterator[OwnRedis]:
+    """Lend a Redis that has on disk what it has acknowledged."""
+    stack = stack_here()
+    if stack is None:
+        raise SystemExit("no Redis Stack from packages here: make servers fetches it")
+    with tempfile.TemporaryDirectory(prefix="hsorm-soak-") as name:
+        server = OwnRedis(Path(name), stack, *DURABLE)
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.end()
+
+
 def _report(backend: str, seconds: float, url: str, disturb: Callable[[], None]) -> bool:
     folder = Path(tempfile.mkdtemp(prefix=f"hsorm-soak-{backend}-"))
     path = url or f"sqlite:///{folder}/soak.db"
@@ -222,10 +246,10 @@ def _report(backend: str, seconds: float, url: str, disturb: Callable[[], None])
 def main() -> int:
     parser = argparse.ArgumentParser(description="Soak hsorm and prove that nothing is lost.")
     parser.add_argument("--seconds", type=float, default=300.0, help="for each backend")
-    parser.add_argument("--backend", choices=["sqlite", "postgres"], action="append")
+    parser.add_argument("--backend", choices=_BACKENDS, action="append")
     parser.add_argument("--url", help="a PostgreSQL database to use instead of an own server")
     given = parser.parse_args()
-    backends = given.backend or ["sqlite", "postgres"]
+    backends = given.backend or _BACKENDS
     good = True
     if "sqlite" in backends:
         good &= _report("sqlite", given.seconds, "", lambda: None)
@@ -234,6 +258,9 @@ def main() -> int:
     elif "postgres" in backends:
         with _server() as server:
             good &= _report("postgres", given.seconds, server.url, server.crash)
+    if "redis" in backends:
+        with own_redis() as redis:
+            good &= _report("redis", given.seconds, redis.url, redis.crash)
     return 0 if good else 1
 
 

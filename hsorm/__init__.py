@@ -5,7 +5,7 @@ Open a storage, read by filter, write history::
     async with open_storage("sqlite:///building.db") as store:
         ahus = await store.read("ahu and siteRef->geoCity == \"Oslo\"")
 
-`TimescaleAdapter` needs the extra `postgres`.
+`TimescaleAdapter` needs the extra `postgres`, `RedisAdapter` the extra `redis`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         HisItem,
         InMemoryAdapter,
         NavNode,
+        RedisAdapter,
         SqliteAdapter,
         StorageAdapter,
         TimescaleAdapter,
@@ -69,6 +70,7 @@ __all__ = [
     "Kind",
     "NavNode",
     "Number",
+    "RedisAdapter",
     "Ref",
     "SqliteAdapter",
     "StorageAdapter",
@@ -96,6 +98,7 @@ _LATER = {
     "HisItem": "hsorm.storage.protocol",
     "InMemoryAdapter": "hsorm.storage.memory",
     "NavNode": "hsorm.storage.protocol",
+    "RedisAdapter": "hsorm.storage.redis",
     "SqliteAdapter": "hsorm.storage.sqlite",
     "StorageAdapter": "hsorm.storage.protocol",
     "Tags": "hsorm.sql",

@@ -1,10 +1,11 @@
 """Give the tests real servers: `python scripts/servers.py start|stop|status`.
 
 Runs on a bare Python 3.11 (standard library only), before anything is installed. For each of
-PostgreSQL with TimescaleDB and PostGIS, plain PostgreSQL, and Redis Stack it takes the first of:
+PostgreSQL with TimescaleDB and PostGIS, plain PostgreSQL, Redis Stack and a Redis Cluster of three
+nodes of it, it takes the first of:
 
-1. the URL that somebody gives in `HSORM_TEST_POSTGRES_URL`, `HSORM_TEST_PLAIN_POSTGRES_URL` or
-   `HSORM_TEST_REDIS_URL`;
+1. the URL that somebody gives in `HSORM_TEST_POSTGRES_URL`, `HSORM_TEST_PLAIN_POSTGRES_URL`,
+   `HSORM_TEST_REDIS_URL` or `HSORM_TEST_REDIS_CLUSTER_URL`;
 2. the server that an earlier start left running;
 3. a container, where a Docker engine answers;
 4. a server from Debian's and PyPI's packages.
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 ENV_FILE = CHECKOUT / ".servers.env"
 MISSING = 3
 PORT_TRIES = 3
+PORT_TAKEN = ("in use", "Failed listening on port")  # as PostgreSQL and as Redis say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def _existing(session: Session, kind: Kind) -> Found | None:
         except ServersError:
             return None
         # The port may have gone to somebody else's server since.
-        if server.project or state.alive(server.process):
+        if server.project or all(map(state.alive, server.processes)):
             return Found(kind, server.url, what, "already running")
     return None
 
@@ -167,7 +169,7 @@ def _ways(session: Session, kind: Kind) -> Iterator[tuple[str, Callable[[], Runn
         case "plain":
             yield from _plain_ways(session, kind)
         case _:
-            yield "packages", lambda: _redis(session)
+            yield "packages", lambda: _redis(session, kind)
 
 
 def _plain_ways(session: Session, kind: Kind) -> Iterator[tuple[str, Callable[[], Running]]]:
@@ -190,8 +192,9 @@ def _docker_answers() -> bool:
 
 def _by_docker(session: Session, kind: str) -> Running:
     project = f"hsorm-test-{session.folder.name}-{kind}"
-    port = run.free_port(session.state.last_port(kind))
-    server = docker.docker_up(kind, project, port)
+    ports = [run.free_port(session.state.last_port(kind))]
+    ports += run.free_ports(docker.port_count(kind) - 1)
+    server = docker.docker_up(kind, project, ports)
     session.remember(server)
     return server
 
@@ -206,12 +209,11 @@ def _cluster(session: Session, kind: Kind, programs: packages.Postgres) -> Runni
     )
 
 
-def _redis(session: Session) -> Running:
+def _redis(session: Session, kind: Kind) -> Running:
     programs = packages.redis_stack(session.cache)
+    start = run.start_redis_cluster if kind.name == "cluster" else run.start_redis
     return _on_free_port(
-        session,
-        "redis",
-        lambda port: run.start_redis(programs, session.folder, port, session.remember),
+        session, kind.name, lambda port: start(programs, session.folder, port, session.remember)
     )
 
 
@@ -222,7 +224,7 @@ def _on_free_port(session: Session, kind: str, begin: Callable[[int], Running]) 
         try:
             return begin(run.free_port(preferred))
         except ServersError as exc:
-            if not left or "in use" not in str(exc):
+            if not left or not any(words in str(exc) for words in PORT_TAKEN):
                 raise
             if server := session.state.find(kind):
                 session.end(server)

@@ -22,7 +22,7 @@ from scripts.servers_state import ServersError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["describe", "pg_query", "pg_rows", "redis_call", "scram_final"]
+__all__ = ["describe", "pg_query", "pg_rows", "redis_call", "redis_cluster_info", "scram_final"]
 
 TIMEOUT_SECONDS = 5.0
 OLDEST_POSTGRES = 14
@@ -247,6 +247,25 @@ def _describe_redis(url: str) -> str:
     return ", ".join([f"Redis {fields.get('redis_version')}", *modules])
 
 
+def _describe_cluster(url: str) -> str:
+    what = _describe_redis(url)
+    fields = redis_cluster_info(url)
+    if fields.get("cluster_state") != "ok":
+        raise ServersError(f"it answers but the cluster's state is {fields.get('cluster_state')}")
+    return f"{what}, {fields['cluster_size']} primaries"
+
+
+def redis_cluster_info(url: str) -> dict[str, str]:
+    """Return what a node of a Redis Cluster says of the cluster.
+
+    Raises:
+        ServersError: It belongs to no cluster.
+        OSError: Nothing answers there.
+    """
+    info = str(redis_call(url, "CLUSTER", "INFO"))
+    return dict(line.partition(":")[::2] for line in info.splitlines())
+
+
 def _module_versions(listing: object) -> dict[str, str]:
     rows = listing if isinstance(listing, list) else []
     pairs = [dict(zip(row[::2], row[1::2], strict=False)) for row in rows]
@@ -306,4 +325,5 @@ _DESCRIBE: dict[str, Callable[[str], str]] = {
     "timescale": _describe_timescale,
     "plain": _describe_plain,
     "redis": _describe_redis,
+    "cluster": _describe_cluster,
 }

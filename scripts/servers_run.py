@@ -16,21 +16,33 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.servers_packages import Postgres, RedisStack, remove_tree, unshare
-from scripts.servers_probe import pg_query, redis_call
+from scripts.servers_probe import pg_query, redis_call, redis_cluster_info
 from scripts.servers_state import Process, Running, ServersError, alive, identify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["end", "free_port", "postgres_settings", "start_postgres", "start_redis"]
+__all__ = [
+    "CLUSTER_NODES",
+    "end",
+    "free_port",
+    "free_ports",
+    "postgres_settings",
+    "start_postgres",
+    "start_redis",
+    "start_redis_cluster",
+]
 
 LOOPBACK = "127.0.0.1"
 USER = "hsorm"
 START_SECONDS = 60.0
+CLUSTER_NODES, HASH_SLOTS = 3, 16384
 # Fast shutdown, then at once, then by force; Redis knows the first two as well.
 POSTGRES_SIGNALS = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 REDIS_SIGNALS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
@@ -106,28 +118,97 @@ def start_redis(
     """Start Redis Stack without persistence; arguments as for `start_postgres`."""
     owner = _user("nobody") if os.geteuid() == 0 else None
     data = _owned_folder("redis", folder, owner)
-    command = [str(programs.server), "--port", str(port), "--bind", LOOPBACK, "--save", ""]
-    command += ["--appendonly", "no", "--dir", str(data), "--daemonize", "no"]
-    for module in programs.modules:
-        command += ["--loadmodule", str(module)]
     log = folder / "redis.log"
-    env = {"LD_LIBRARY_PATH": str(programs.libraries)}
-    started = _spawn(command, log, owner=owner, env=env)
+    started = _spawn_redis(programs, port, data, log, owner)
     server = Running("redis", f"redis://{LOOPBACK}:{port}", identify(started.pid), data=str(data))
     report(server)
     _await(started, log, lambda: redis_call(server.url, "PING"))
     return server
 
 
+def start_redis_cluster(
+    programs: RedisStack, folder: Path, port: int, report: Callable[[Running], None]
+) -> Running:
+    """Start a Redis Cluster of three primaries, without replicas; arguments as for `start_redis`.
+
+    `port` is that of the first node, whose URL stands for the cluster.
+    """
+    owner = _user("nobody") if os.geteuid() == 0 else None
+    data = _owned_folder("cluster", folder, owner)
+    log = folder / "cluster.log"
+    numbers = [port, *free_ports(2 * CLUSTER_NODES - 1)]
+    nodes = list(zip(numbers[:CLUSTER_NODES], numbers[CLUSTER_NODES:], strict=True))
+    server = Running("cluster", _redis_url(port), data=str(data))
+    started = []
+    for number, bus in nodes:
+        started.append(_spawn_redis(programs, number, data, log, owner, bus=bus))
+        processes = [one for child in started if (one := identify(child.pid))]
+        server = replace(server, process=processes[0], others=tuple(processes[1:]))
+        report(server)
+    urls = [_redis_url(number) for number, _ in nodes]
+    for child, url in zip(started, urls, strict=True):
+        _await(child, log, partial(redis_call, url, "PING"))
+    _join(nodes)
+    for child, url in zip(started, urls, strict=True):
+        _await(child, log, partial(_joined, url))
+    return server
+
+
+def _spawn_redis(
+    programs: RedisStack,
+    port: int,
+    data: Path,
+    log: Path,
+    owner: pwd.struct_passwd | None,
+    *,
+    bus: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a server; with a port for the cluster's bus it is a node of a cluster."""
+    command = [str(programs.server), "--port", str(port), "--bind", LOOPBACK, "--save", ""]
+    command += ["--appendonly", "no", "--dir", str(data), "--daemonize", "no"]
+    if bus is not None:
+        command += ["--cluster-enabled", "yes", "--cluster-port", str(bus)]
+        command += ["--cluster-config-file", f"nodes-{port}.conf"]
+    for module in programs.modules:
+        command += ["--loadmodule", str(module)]
+    env = {"LD_LIBRARY_PATH": str(programs.libraries)}
+    return _spawn(command, log, owner=owner, env=env)
+
+
+def _join(nodes: Sequence[tuple[int, int]]) -> None:
+    """Share the slots out among fresh nodes, given by port and bus port, and let them meet."""
+    edges = [HASH_SLOTS * index // len(nodes) for index in range(len(nodes) + 1)]
+    first = _redis_url(nodes[0][0])
+    for index, (port, bus) in enumerate(nodes):
+        url = _redis_url(port)
+        redis_call(url, "CLUSTER", "SET-CONFIG-EPOCH", str(index + 1))
+        redis_call(url, "CLUSTER", "ADDSLOTSRANGE", str(edges[index]), str(edges[index + 1] - 1))
+        if index:
+            redis_call(first, "CLUSTER", "MEET", LOOPBACK, str(port), str(bus))
+
+
+def _joined(url: str) -> None:
+    """Raise unless this node knows who serves each of the slots."""
+    fields = redis_cluster_info(url)
+    known = int(fields["cluster_known_nodes"]), int(fields["cluster_slots_ok"])
+    if fields["cluster_state"] != "ok" or known != (CLUSTER_NODES, HASH_SLOTS):
+        raise ServersError(f"the cluster is not whole: nodes and slots known: {known}")
+
+
+def _redis_url(port: int) -> str:
+    return f"redis://{LOOPBACK}:{port}"
+
+
 def end(server: Running) -> None:
-    """End the server's process, if it is still the same one, and remove its data.
+    """End the server's processes, those that are still the same, and remove its data.
 
     Raises:
-        ServersError: The process does not end.
+        ServersError: A process does not end.
     """
-    signals = REDIS_SIGNALS if server.kind == "redis" else POSTGRES_SIGNALS
-    if server.process and not _ended(server.process, signals):
-        raise ServersError(f"process {server.process.pid} ({server.kind}) does not end")
+    signals = REDIS_SIGNALS if server.kind in ("redis", "cluster") else POSTGRES_SIGNALS
+    for process in server.processes:
+        if not _ended(process, signals):
+            raise ServersError(f"process {process.pid} ({server.kind}) does not end")
     if server.data:
         remove_tree(Path(server.data))
 
@@ -154,6 +235,15 @@ def free_port(preferred: int | None = None) -> int:
     with socket.socket() as sock:
         sock.bind((LOOPBACK, 0))
         return int(sock.getsockname()[1])
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different loopback ports that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in socks:
+            sock.bind((LOOPBACK, 0))
+        return [int(sock.getsockname()[1]) for sock in socks]
 
 
 def _data_folder(

@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ KINDS = (
     Kind("timescale", "HSORM_TEST_POSTGRES_URL", "PostgreSQL + TimescaleDB + PostGIS"),
     Kind("plain", "HSORM_TEST_PLAIN_POSTGRES_URL", "plain PostgreSQL"),
     Kind("redis", "HSORM_TEST_REDIS_URL", "Redis Stack"),
+    Kind("cluster", "HSORM_TEST_REDIS_CLUSTER_URL", "Redis Cluster"),
 )
 
 
@@ -83,7 +84,7 @@ class Running:
     """A server that a start of ours left running.
 
     `process` is set for a server made from packages, `project` for one made by docker compose.
-    `data` is its throw-away data folder.
+    `others` are the further processes of one that is several. `data` is its throw-away data folder.
     """
 
     kind: str
@@ -91,6 +92,12 @@ class Running:
     process: Process | None = None
     project: str = ""
     data: str = ""
+    others: tuple[Process, ...] = ()
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """All processes of this server."""
+        return (*filter(None, (self.process,)), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +138,15 @@ def load_state(folder: Path) -> State:
     """Read the state file; one that is absent or damaged is an empty state."""
     try:
         raw = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        running = tuple(
-            Running(**{**one, "process": Process(**one["process"]) if one["process"] else None})
-            for one in raw["running"]
-        )
-        return State(running, tuple(raw["former"]))
+        return State(tuple(map(_running, raw["running"])), tuple(raw["former"]))
     except (OSError, ValueError, KeyError, TypeError):
         return State()
+
+
+def _running(raw: dict[str, Any]) -> Running:
+    process = Process(**raw["process"]) if raw["process"] else None
+    others = tuple(Process(**one) for one in raw.get("others", ()))
+    return Running(**{**raw, "process": process, "others": others})
 
 
 def save_state(folder: Path, state: State) -> None:

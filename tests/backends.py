@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,21 +14,35 @@ from typing import Final
 
 import psycopg
 from pytest_postgresql.janitor import DatabaseJanitor
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
 from sqlalchemy import URL, delete, make_url
 
 from hsorm.storage.memory import InMemoryAdapter
 from hsorm.storage.protocol import StorageAdapter
+from hsorm.storage.redis import RedisAdapter
 from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 
-ALL: Final = ("memory", "sqlite", "postgres", "timescale")
+ALL: Final = ("memory", "sqlite", "postgres", "timescale", "redis", "redis-cluster")
 """The backends that run the conformance suite, by the name in test ids."""
+
+POSTGRES: Final = ("postgres", "timescale")
+"""The backends that are PostgreSQL."""
+
+REDIS: Final = ("redis", "redis-cluster")
+"""The backends that are Redis."""
 
 SERVERS: Final = {
     "postgres": "HSORM_TEST_PLAIN_POSTGRES_URL",
     "timescale": "HSORM_TEST_POSTGRES_URL",
+    "redis": "HSORM_TEST_REDIS_URL",
+    "redis-cluster": "HSORM_TEST_REDIS_CLUSTER_URL",
 }
 """The backends that need a server, and the variable that says where it is."""
+
+KEPT: Final = ("sqlite", *POSTGRES, "redis")
+"""The backends whose data outlives an adapter, each kind once: what the command line runs on."""
 
 _SERVERS_ENV = Path(__file__).parent.parent / ".servers.env"
 
@@ -59,8 +73,12 @@ def why_missing(backend: str) -> str | None:
     if url is None:
         return f"{name} is not set: make servers"
     try:
-        psycopg.connect(_libpq(make_url(url)), connect_timeout=5).close()
-    except psycopg.OperationalError as exc:
+        if backend in REDIS:
+            with Redis.from_url(url) as client:
+                client.ping()
+        else:
+            psycopg.connect(_libpq(make_url(url)), connect_timeout=5).close()
+    except (psycopg.OperationalError, RedisError) as exc:
         return f"{name} does not answer ({str(exc).splitlines()[0]}): make servers"
     return None
 
@@ -84,10 +102,20 @@ def _libpq(url: URL) -> str:
 
 @contextmanager
 def new_database(backend: str) -> Iterator[str]:
-    """Make an empty database on a backend's server and give its URL; it is dropped at the end."""
+    """Make an empty database on a backend's server and give its URL; it is dropped at the end.
+
+    On Redis that is a prefix of keys.
+    """
     server = server_url(backend)
     # Random, for several workers and several runs share a server.
     name = f"hsorm_test_{secrets.token_hex(6)}"
+    if backend in REDIS:
+        url = server.render_as_string(hide_password=False)
+        try:
+            yield f"{url}?prefix={name}"
+        finally:
+            drop_prefix(url, name)
+        return
     janitor = DatabaseJanitor(
         user=server.username or "postgres",
         password=server.password,
@@ -99,6 +127,25 @@ def new_database(backend: str) -> Iterator[str]:
     )
     with janitor:
         yield _libpq(server.set(database=name))
+
+
+def drop_prefix(url: str, prefix: str) -> None:
+    """Delete all keys and indexes of a storage in Redis."""
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(Redis.from_url(url))]
+        with suppress(ResponseError):  # no cluster
+            slots = nodes[0].execute_command("CLUSTER", "SLOTS")
+            places = {(node[0].decode(), node[1]) for _, _, node, *_ in slots}
+            nodes = [stack.enter_context(Redis(host=host, port=port)) for host, port in places]
+        for node in nodes:
+            for index in node.execute_command("FT._LIST"):
+                if index.startswith(f"{{{prefix}:".encode()):
+                    node.execute_command("FT.DROPINDEX", index)
+            with node.pipeline(transaction=False) as pipe:
+                for pattern in (f"{{{prefix}:*", f"{prefix}:*"):
+                    for key in node.keys(pattern):
+                        pipe.unlink(key)
+                pipe.execute()
 
 
 # ---- adapters -----------------------------------------------------------------------------------
@@ -127,12 +174,25 @@ class Backend:
                 await connection.execute(delete(tables.entities))  # which notes the removals
                 for table in tables.entities.metadata.sorted_tables:
                     await connection.execute(delete(table))
+        elif isinstance(self.store, RedisAdapter):
+            for bucket in self.store.layout.buckets:
+                node, keep = self.store.server.node(bucket), bucket.fields
+                await node.eval(_CLEAR, 1, bucket.base, keep)
 
     def checked_out(self) -> int:
         """Return how many connections somebody has taken from the pool and not given back."""
         if isinstance(self.store, (SqliteAdapter, TimescaleAdapter)):
             return pool_use(self.store)
+        if isinstance(self.store, RedisAdapter):
+            return self.store.server.checked_out()
         return 0
+
+
+_CLEAR: Final = """
+for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
+  if key ~= ARGV[1] then redis.call('DEL', key) end
+end
+"""
 
 
 def pool_use(store: SqliteAdapter | TimescaleAdapter) -> int:
@@ -168,6 +228,8 @@ class Backends:
             path = self.folder / "conformance.db"
             return Backend(name, SqliteAdapter(path), lambda: SqliteAdapter(path))
         url = self._databases.enter_context(new_database(name))
+        if name in REDIS:
+            return Backend(name, RedisAdapter(url), lambda: RedisAdapter(url))
         return Backend(name, TimescaleAdapter(url), lambda: TimescaleAdapter(url))
 
     async def close(self) -> None:

@@ -12,7 +12,15 @@ from typing import Final, NoReturn, TypeAlias
 
 import pytest
 
-from tests.backends import ALL, SERVERS, Backend, Backends, ServerMissingError, new_database
+from tests.backends import (
+    ALL,
+    KEPT,
+    POSTGRES,
+    Backend,
+    Backends,
+    ServerMissingError,
+    new_database,
+)
 
 Record: TypeAlias = Callable[[str, object], None]
 
@@ -62,9 +70,9 @@ def backends_apart(
     loop_apart.run_until_complete(opened.close())
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture(params=POSTGRES)
 def postgres_server(request: pytest.FixtureRequest, record_property: Record) -> str:
-    """Each PostgreSQL server in turn, by its name in `tests.backends.SERVERS`."""
+    """Each PostgreSQL server in turn, by its name in `tests.backends.POSTGRES`."""
     name = str(request.param)
     record_property("backend", name)
     return name
@@ -81,7 +89,7 @@ def fresh_postgres_url(postgres_server: str, record_property: Record) -> Iterato
         yield url
 
 
-@pytest.fixture(params=["sqlite", *SERVERS])
+@pytest.fixture(params=KEPT)
 def any_url(
     request: pytest.FixtureRequest, tmp_path: Path, record_property: Record
 ) -> Iterator[str]:

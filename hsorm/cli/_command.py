@@ -31,7 +31,8 @@ UrlOption: TypeAlias = Annotated[
         "--url",
         "-u",
         metavar="URL",
-        help="The storage: sqlite:///file.db, postgresql://user@host/database, memory://; "
+        help="The storage: sqlite:///file.db, postgresql://user@host/database, "
+        "redis://host, memory://; "
         "else HSORM_URL, else sqlite:///hsorm.db.",
         show_default=False,
     ),

@@ -79,8 +79,11 @@ class Session:
         from sqlalchemy.exc import ArgumentError
 
         from hsorm.errors import StorageUrlError
+        from hsorm.redis_ops import urls
         from hsorm.sql.urls import engine_url, safe_url
 
+        if urls.is_redis(self.url):
+            return urls.safe_url(self.url)
         try:
             return safe_url(engine_url(self.url))
         except (ArgumentError, StorageUrlError):

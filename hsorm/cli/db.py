@@ -15,7 +15,7 @@ from hsorm.cli._session import CliError, Session, UsageError, is_missing_file
 if TYPE_CHECKING:
     from hsorm.sql.indexes import Indexed
     from hsorm.storage._postgres_policies import HisPolicy
-    from hsorm.storage._sql import SqlAdapter
+    from hsorm.storage.protocol import Versioned
     from hsorm.storage.timescale import TimescaleAdapter
 
 __all__ = ["group"]
@@ -31,31 +31,27 @@ async def upgrade(
     ] = "auto",
 ) -> None:
     """Bring the tables to the newest revision; make them where there are none."""
-    from hsorm.sql.migrate import HEAD
-
-    store = _sql_store(session)
+    store = _versioned(session)
     try:
         found = await store.revision()
-        if found == HEAD:
-            session.say(f"{store.url} is up to date (revision {HEAD}).")
+        if found == store.head:
+            session.say(f"{store.url} is up to date (revision {found}).")
             return
         _refuse_newer(store, found)
         with _log_shown(session):
             await _migrate(store, timescale)
-        session.say(f"{store.url} was upgraded from {found or 'nothing'} to revision {HEAD}.")
+        session.say(f"{store.url} was upgraded from {found or 'nothing'} to revision {store.head}.")
     finally:
         await store.close()
 
 
 async def status(session: Session) -> None:
     """Say which revision the tables have; the exit code is 1 unless they are up to date."""
-    from hsorm.sql.migrate import HEAD
-
     found: str | None = None
+    store = _versioned(session)
     if is_missing_file(session.url):
         url = session.shown_url
     else:
-        store = _sql_store(session)
         try:
             found, url = await store.revision(), store.url
             _refuse_newer(store, found)
@@ -63,8 +59,8 @@ async def status(session: Session) -> None:
             await store.close()
     session.say(f"database  {url}")
     session.say(f"revision  {found or 'none'}")
-    session.say(f"head      {HEAD}")
-    if found == HEAD:
+    session.say(f"head      {store.head}")
+    if found == store.head:
         session.say("Up to date.")
         return
     session.say(f"Behind: run `hsorm --url {url} db upgrade`")
@@ -197,31 +193,34 @@ def _declared(texts: Sequence[str]) -> dict[str, Indexed]:
     return declared
 
 
-def _sql_store(session: Session) -> SqlAdapter:
-    from hsorm.storage._sql import SqlAdapter
+def _versioned(session: Session) -> Versioned:
     from hsorm.storage.factory import open_storage
+    from hsorm.storage.protocol import Versioned
 
     store = open_storage(session.url, create="never")
-    if not isinstance(store, SqlAdapter):
+    if not isinstance(store, Versioned):
         raise UsageError(f"{session.url} has no tables: name a database with --url")
     return store
 
 
-def _refuse_newer(store: SqlAdapter, found: str | None) -> None:
-    from hsorm.sql.migrate import HEAD
-
-    if found is not None and found > HEAD:
+def _refuse_newer(store: Versioned, found: str | None) -> None:
+    if found is not None and found > store.head:
         raise CliError(
             f"{store.url} is at revision {found}, which is newer than this version of hsorm "
-            f"({HEAD}): install a newer hsorm"
+            f"({store.head}): install a newer hsorm"
         )
 
 
-async def _migrate(store: SqlAdapter, timescale: Literal["auto", "require", "off"]) -> None:
+async def _migrate(store: Versioned, timescale: Literal["auto", "require", "off"]) -> None:
     from alembic.util import CommandError
 
+    from hsorm.storage._sql import SqlAdapter
+
     try:
-        await store.upgrade(timescale=timescale)
+        if isinstance(store, SqlAdapter):
+            await store.upgrade(timescale=timescale)
+        else:
+            await store.upgrade()
     except CommandError as exc:
         raise CliError(f"{store.url} cannot be upgraded: {exc}") from exc
 

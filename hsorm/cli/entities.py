@@ -78,7 +78,10 @@ async def read(
     csv: CsvOption = False,
     source: FromOption = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show the SQL and its plan, and read nothing.")
+        bool,
+        typer.Option(
+            "--explain", help="Show what the database is asked, and its plan; read nothing."
+        ),
     ] = False,
 ) -> None:
     """Find the entities that match a filter.

@@ -1,6 +1,6 @@
 """Storage backends behind one interface, `StorageAdapter`.
 
-`TimescaleAdapter` needs the extra `postgres`.
+`TimescaleAdapter` needs the extra `postgres`, `RedisAdapter` the extra `redis`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hsorm.storage.protocol import (
 )
 
 if TYPE_CHECKING:
+    from hsorm.storage.redis import RedisAdapter
     from hsorm.storage.sqlite import SqliteAdapter
     from hsorm.storage.timescale import TimescaleAdapter
 
@@ -35,6 +36,7 @@ __all__ = [
     "HisItem",
     "InMemoryAdapter",
     "NavNode",
+    "RedisAdapter",
     "SqliteAdapter",
     "StorageAdapter",
     "TimescaleAdapter",
@@ -44,6 +46,7 @@ __all__ = [
 
 # The memory backend must not wait for SQLAlchemy, nor need anybody's driver.
 _LATER = {
+    "RedisAdapter": "hsorm.storage.redis",
     "SqliteAdapter": "hsorm.storage.sqlite",
     "TimescaleAdapter": "hsorm.storage.timescale",
 }

@@ -1,4 +1,4 @@
-"""`Listener`: one connection that listens to PostgreSQL's notifications, for all streams of it."""
+"""`Listener`: one connection that hears of changes, for all streams of an adapter."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final, TypeAlias
 
 from hsorm.errors import StorageError, StorageUnavailableError
-from hsorm.storage._dberrors import database_errors
 
-__all__ = ["Listener"]
+__all__ = ["Listen", "Listener", "Tell"]
+
+Tell: TypeAlias = Callable[..., None]
+"""What is to be called at every change, whatever it is called with."""
+
+Listen: TypeAlias = Callable[[Tell], Awaitable[None]]
+"""Listens until the connection is lost; once it does, it tells so, for what was missed before."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,20 +35,11 @@ class Listener:
     itself; what there is to tell is in the database.
 
     Args:
-        connect: Takes a connection from the pool.
-        channel: The channel that the triggers notify.
-        url: Where that is, for messages.
+        listen: How to listen.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], AbstractAsyncContextManager[AsyncConnection]],
-        channel: str,
-        url: str,
-    ) -> None:
-        self._connect = connect
-        self._url = url
-        self._channel = channel
+    def __init__(self, listen: Listen) -> None:
+        self._listen_once = listen
         self._waiting: set[asyncio.Event] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -74,30 +68,10 @@ class Listener:
     async def _listen(self) -> None:
         while True:
             try:
-                with database_errors(self._url):
-                    async with self._connect() as connection:
-                        driver = (await connection.get_raw_connection()).driver_connection
-                        await self._listen_on(driver)
+                await self._listen_once(self._tell)
             except (StorageError, StorageUnavailableError) as exc:
                 _log.info("not listening for changes: %s", exc)
             await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _listen_on(self, driver: Any) -> None:
-        """Listen until the connection is lost."""
-        lost = asyncio.Event()
-
-        def on_lost(connection: Any) -> None:
-            lost.set()
-
-        driver.add_termination_listener(on_lost)
-        await driver.add_listener(self._channel, self._tell)
-        self._tell()  # what has changed before is to be looked for
-        try:
-            await lost.wait()
-        finally:
-            driver.remove_termination_listener(on_lost)
-            if not driver.is_closed():
-                await driver.remove_listener(self._channel, self._tell)
 
     def _tell(self, *notification: object) -> None:
         for event in self._waiting:

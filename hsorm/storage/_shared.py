@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from hsorm.errors import UnknownEntityError
 from hsorm.filter.ast import Node
-from hsorm.kinds import Entity, Number, Uri, as_ref
+from hsorm.kinds import Entity, Number, Ref, Uri, as_ref
+from hsorm.ops.entities import check_entity
 from hsorm.ops.nav import ROOTS, NavNode, below, nav_rows, nav_tree, tree_filter
 from hsorm.storage.protocol import Id
 
-__all__ = ["BaseAdapter", "about_entity", "utc_now"]
+__all__ = ["BaseAdapter", "about_entity", "last_of_each", "utc_now"]
 
 
 def utc_now() -> dt.datetime:
@@ -100,3 +101,20 @@ def about_entity(
         "entities": Number(entities),
     }
     return about if url is None else {**about, "url": Uri(url)}
+
+
+def last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return by id the entities to load, yet to be checked; the last one where an id repeats.
+
+    Raises:
+        InvalidTagError: An entity without an id, or one whose id comes again, cannot be stored.
+    """
+    last: dict[str, Mapping[str, Any]] = {}
+    for raw in entities:
+        id = raw.get("id")
+        if type(id) is not Ref:
+            id = check_entity(raw)["id"]
+        if id.val in last:
+            check_entity(last[id.val])
+        last[id.val] = raw
+    return last

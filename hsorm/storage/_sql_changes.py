@@ -8,12 +8,11 @@ from typing import Any
 
 from hsorm.codecs import hayson
 from hsorm.errors import EntityExistsError, UnknownEntityError
-from hsorm.kinds import REMOVE, Entity, Ref, as_ref
+from hsorm.kinds import REMOVE, Entity, as_ref
 from hsorm.ops import commits
 from hsorm.ops.commits import Committed, Diff
 from hsorm.ops.entities import (
     as_read,
-    check_entity,
     check_live,
     check_loaded,
     check_new,
@@ -25,7 +24,7 @@ from hsorm.ops.live import merge_live, split
 from hsorm.ops.priority_array import is_writable, without_lost_array
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.sql import changing
-from hsorm.storage._shared import utc_now
+from hsorm.storage._shared import last_of_each, utc_now
 from hsorm.storage._sql_core import (
     Loaded,
     SqlCore,
@@ -98,7 +97,7 @@ class SqlChanges(SqlCore):
     async def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> int:
         """Insert or replace many entities by id; see `EntityWriter.load_entities`."""
         await self._ready()
-        last = _last_of_each(entities)
+        last = last_of_each(entities)
         if last:
             # In order of id, so that two loads at a time wait for each other instead of failing.
             ids = sorted(last)
@@ -235,23 +234,6 @@ def _tag_rows(entities: Iterable[Entity]) -> str:
     return as_rows(
         (entity["id"].val, hayson.encode_entity(split(entity)[0])) for entity in entities
     )
-
-
-def _last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return by id the entities to load, yet to be checked; the last one where an id repeats.
-
-    Raises:
-        InvalidTagError: An entity without an id, or one whose id comes again, cannot be stored.
-    """
-    last: dict[str, Mapping[str, Any]] = {}
-    for raw in entities:
-        id = raw.get("id")
-        if type(id) is not Ref:
-            id = check_entity(raw)["id"]
-        if id.val in last:
-            check_entity(last[id.val])
-        last[id.val] = raw
-    return last
 
 
 def _loaded(id: str, raw: Mapping[str, Any], mod: dt.datetime) -> Loaded:

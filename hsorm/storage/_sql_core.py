@@ -109,6 +109,8 @@ class SqlCore(BaseAdapter, ABC):
             raise SchemaOutdatedError(self.url, found, migrate.HEAD)
         await self.upgrade()
 
+    head = migrate.HEAD
+
     async def revision(self) -> str | None:
         """Return the revision of the tables, None where there are none; see `hsorm.sql.migrate`."""
         with database_errors(self.url):

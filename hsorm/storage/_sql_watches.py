@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
-import random
 import time
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sqlalchemy import Executable
 
@@ -21,7 +17,6 @@ from hsorm.errors import (
     CodecError,
     CursorExpiredError,
     InvalidCursorError,
-    StorageUnavailableError,
     UnknownWatchError,
 )
 from hsorm.filter import parse, print_filter
@@ -35,9 +30,10 @@ from hsorm.sql.stamps import Cursor
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_core import Statement, Work, as_listed, entity_of, is_possible
 from hsorm.storage._sql_points import SqlPoints
+from hsorm.storage._streams import Streams
 from hsorm.storage.protocol import Duration, Id
 
-__all__ = ["SqlWatches", "Wake"]
+__all__ = ["SqlWatches"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,19 +41,6 @@ _EVERYTHING: Final = Cursor(2**62)
 """A cursor that has seen all there will ever be."""
 
 _PRUNE_SECONDS: Final = 3_600.0
-_RETRY_SECONDS: Final = (0.05, 2.0)
-
-# How long a stream waits before it looks by itself: should a wake-up be lost, because the writer
-# began before the stream was there, or with the connection.
-_LOOK_SECONDS: Final = 1.0
-
-
-class Wake(Protocol):
-    """Tells that something may have changed."""
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until something may have changed, at most so long."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +53,7 @@ class _Watch:
     lease: dt.timedelta
 
 
-class SqlWatches(SqlPoints):
+class SqlWatches(SqlPoints, Streams):
     """The part of a SQL adapter that tells what has changed."""
 
     _pruned = float("-inf")
@@ -301,48 +284,11 @@ class SqlWatches(SqlPoints):
 
     # ---- streaming ------------------------------------------------------------------------------
 
-    @abstractmethod
-    def _wakes(self) -> AbstractAsyncContextManager[Wake]:
-        """Listen for changes, of whatever process."""
-
-    async def watch_stream(self, watch_id: str) -> AsyncIterator[WatchRows]:
-        """Poll a watch whenever there is something to be told; see `Watcher.watch_stream`."""
+    async def _begin_stream(self, watch_id: str) -> dt.timedelta:
         async with self._work() as work:
             watch = await self._live_watch(work, watch_id)
             await work.fetch(watching.push_watch, watch=watch_id, pushed=True)
-        # Often enough to renew the lease, whatever may get lost on the way.
-        patience = min(watch.lease.total_seconds() / 3, _LOOK_SECONDS)
-        async with self._wakes() as wake:
-            while (rows := await self._poll_again(watch_id, watch.lease)) is not None:
-                if rows or rows.removed:
-                    yield rows
-                else:
-                    await wake.wait(patience)
-
-    async def _poll_again(self, watch_id: str, lease: dt.timedelta) -> WatchRows | None:
-        """Poll until it succeeds, as long as the watch can live; None when it was closed."""
-        pause, most = _RETRY_SECONDS
-        deadline = time.monotonic() + lease.total_seconds()
-        lost = False
-        gone: set[str] = set()
-        while True:
-            try:
-                # An answer that was lost may have taken its changes along: then all is told again.
-                rows = await self._poll_once(watch_id, lost, gone)
-            except UnknownWatchError as exc:
-                if exc.state != "closed":
-                    raise
-                return None
-            except StorageUnavailableError:
-                lost = True
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
-                pause = min(pause * 2, most)
-            else:
-                there = {row["id"].val for row in rows}
-                rows.removed = [Ref(id) for id in sorted(gone - there)]
-                return rows
+        return watch.lease
 
     # ---- the change feed ------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ __all__ = ["DEFAULT_URL", "open_storage"]
 DEFAULT_URL: Final = "sqlite:///hsorm.db"
 """The storage where nothing else is said: a file in the current folder."""
 
-_FORMS = "memory://, sqlite:///file.db, or postgresql://user@host/database"
+_FORMS = "memory://, sqlite:///file.db, postgresql://user@host/database, or redis://host"
 
 
 def open_storage(
@@ -32,8 +32,8 @@ def open_storage(
 
     Args:
         url: `memory://`, `sqlite:///file.db` (or `sqlite:////absolute/file.db`), or
-            `postgresql://user:password@host/database`. None is HSORM_URL, or else `hsorm.db` in the
-            current folder.
+            `postgresql://user:password@host/database`, or `redis://host` (`rediss://` with TLS).
+            None is HSORM_URL, or else `hsorm.db` in the current folder.
         create: `"auto"` makes or upgrades tables on connecting, `"never"` raises instead.
         index_tags: Tags to index on connecting, with the kind of their values, as in
             `{"area": "number"}`; memory indexes what filters compare by itself.
@@ -67,5 +67,9 @@ def open_storage(
             return TimescaleAdapter(
                 url, create=create, index_tags=index_tags, index_search=index_search
             )
+        case "redis" | "rediss":
+            from hsorm.storage.redis import RedisAdapter
+
+            return RedisAdapter(url, create=create, index_tags=index_tags)
         case _:
             raise StorageUrlError(f"{scheme}://…", f"no backend of ours: {_FORMS}")

@@ -70,6 +70,7 @@ __all__ = [
     "Sort",
     "Span",
     "StorageAdapter",
+    "Versioned",
     "WatchRows",
     "Watcher",
 ]
@@ -589,6 +590,26 @@ class Explainer(Protocol):
         ...
 
 
+@runtime_checkable
+class Versioned(Protocol):
+    """A storage whose tables, or keys, have a version; on the backends that keep them."""
+
+    url: str
+    head: str
+
+    async def revision(self) -> str | None:
+        """Return the version that is there, None where there is no storage yet."""
+        ...
+
+    async def upgrade(self) -> None:
+        """Bring it to `head`, the version that this hsorm works with."""
+        ...
+
+    async def close(self) -> None:
+        """Close it; closing twice is harmless."""
+        ...
+
+
 # ---- live data ----------------------------------------------------------------------------------
 
 
@@ -891,7 +912,7 @@ class StorageAdapter(
 
         Returns:
             Tags: `productName`, `productVersion`, `haystackVersion`, `serverTime` (dateTime in
-            UTC), `backend` (`"memory"`, `"sqlite"`, `"postgresql"`, `"timescale"`),
+            UTC), `backend` (`"memory"`, `"sqlite"`, `"postgresql"`, `"timescale"`, `"redis"`),
             `backendVersion`, `entities` (Number, without those in the trash), and `url` where there
             is one.
         """

@@ -50,7 +50,7 @@ from hsorm.storage._dberrors import database_errors
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
-from hsorm.storage._sql_watches import Wake
+from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
 
 __all__ = ["SqliteAdapter"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 from collections.abc import (
     AsyncIterator,
@@ -42,11 +43,12 @@ from hsorm.sql.templates import Template, template_of
 from hsorm.sql.urls import engine_url, safe_url, server_settings
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._listener import Listener
+from hsorm.storage._pg_listen import listen_to
 from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
 from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_rows, is_possible
-from hsorm.storage._sql_watches import Wake
+from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
 
 try:
@@ -449,7 +451,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
         self._listener = self._listener or Listener(
-            self._connection, f"{self._names['prefix']}hsorm", self.url
+            listen_to(self._connection, f"{self._names['prefix']}hsorm", self.url)
         )
         async with self._listener.wake() as wake:
             yield wake

@@ -21,7 +21,7 @@ from hsorm.demo import building
 from hsorm.kinds import Entity, Grid
 from hsorm.sql.migrate import HEAD, VERSION_TABLE
 from hsorm.sql.urls import engine_url
-from tests.backends import SERVERS, ServerMissingError, new_database
+from tests.backends import KEPT, ServerMissingError, drop_prefix, new_database
 from tests.conftest import skip_missing
 
 
@@ -118,6 +118,10 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[st
 
 
 async def _clear(url: str) -> None:
+    if url.startswith("redis"):
+        server, _, prefix = url.partition("?prefix=")
+        drop_prefix(server, prefix)
+        return
     engine = create_async_engine(engine_url(url))
     async with engine.begin() as connection:
         if await connection.run_sync(lambda sync: inspect(sync).has_table(VERSION_TABLE)):
@@ -130,7 +134,7 @@ async def _clear(url: str) -> None:
     await engine.dispose()
 
 
-@pytest.fixture(params=["sqlite", *SERVERS])
+@pytest.fixture(params=KEPT)
 def loaded(
     request: pytest.FixtureRequest,
     databases: Callable[[str], str],

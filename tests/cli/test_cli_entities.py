@@ -284,5 +284,5 @@ def test_about_says_where_and_how_much(hsorm: Hsorm, loaded: str) -> None:
     out = hsorm("about", "--url", loaded).out
 
     assert re.search(r"^entities +490$", out, re.MULTILINE)
-    assert re.search(r"^backend +(sqlite|postgresql|timescale)$", out, re.MULTILINE)
+    assert re.search(r"^backend +(sqlite|postgresql|timescale|redis)$", out, re.MULTILINE)
     assert zinc.dumps_value(Number(490)) in out

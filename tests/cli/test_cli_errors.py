@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
+from redis import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -41,6 +43,12 @@ def set_revision(url: str, revision: str) -> None:
             await connection.execute(update, {"revision": revision})
         await engine.dispose()
 
+    if url.startswith("redis"):
+        server, _, prefix = url.partition("?prefix=")
+        with Redis.from_url(server) as client:
+            meta = json.loads(client.get(f"{prefix}:meta") or b"")
+            client.set(f"{prefix}:meta", json.dumps({**meta, "layout": revision}))
+        return
     asyncio.run(change())
 
 
@@ -103,7 +111,7 @@ def test_status_and_upgrade(hsorm: Hsorm, url: str) -> None:
     assert "db upgrade" in before.out
     assert upgrade.code == 0, upgrade.err
     assert "was upgraded from nothing to revision" in upgrade.out
-    assert url.startswith("sqlite") or "history is a " in upgrade.out
+    assert not url.startswith("postgres") or "history is a " in upgrade.out
     assert (after.code, after.out.splitlines()[-1]) == (0, "Up to date.")
     assert (again.code, "is up to date" in again.out) == (0, True)
 

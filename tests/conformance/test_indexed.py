@@ -13,11 +13,12 @@ import pytest
 from hsorm.filter import And, Cmp, Missing, Node, Or, parse
 from hsorm.sql.indexes import Indexed
 from hsorm.storage.protocol import StorageAdapter
+from hsorm.storage.redis import RedisAdapter
 from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing import conformance
 from hsorm.testing.filter_cases import CASES
-from tests.backends import SERVERS, Backend, ServerMissingError, new_database
+from tests.backends import KEPT, REDIS, Backend, ServerMissingError, new_database
 from tests.conftest import Record, skip_missing
 
 
@@ -45,9 +46,11 @@ async def _indexed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[di
 
 
 async def _open(name: str, stack: ExitStack, folder: Path) -> Backend:
-    store: SqliteAdapter | TimescaleAdapter
+    store: SqliteAdapter | TimescaleAdapter | RedisAdapter
     if name == "sqlite":
         store = SqliteAdapter(folder / "indexed.db")
+    elif name in REDIS:
+        store = RedisAdapter(stack.enter_context(new_database(name)))
     else:
         url = stack.enter_context(new_database(name))
         with psycopg.connect(url, autocommit=True) as connection:
@@ -62,7 +65,7 @@ async def _open(name: str, stack: ExitStack, folder: Path) -> Backend:
 
 
 class _OnIndexed:
-    @pytest.fixture(params=["sqlite", *SERVERS])
+    @pytest.fixture(params=KEPT)
     async def store(
         self,
         request: pytest.FixtureRequest,

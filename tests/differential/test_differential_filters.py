@@ -20,6 +20,7 @@ from hsorm.storage._shared import utc_now
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage.memory import InMemoryAdapter
 from hsorm.storage.protocol import StorageAdapter
+from hsorm.storage.redis import RedisAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing.found_cases import FOUND, Found
 from tests.backends import ALL, Backend, Backends, ServerMissingError
@@ -80,7 +81,7 @@ def stores(
         backend = loop.run_until_complete(backends_apart.get(name))
     except ServerMissingError as exc:
         skip_missing(exc, record_property)
-    if isinstance(backend.store, SqlAdapter):
+    if isinstance(backend.store, (SqlAdapter, RedisAdapter)):
         for kind in get_args(Indexed):
             loop.run_until_complete(backend.store.create_indexes(dict.fromkeys(_INDEXED, kind)))
     by_index = _without_seq_scans(backend.store)

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from hsorm.storage.timescale import TimescaleAdapter
-from tests.backends import SERVERS, Backends, ServerMissingError, new_database
+from tests.backends import POSTGRES, Backends, ServerMissingError, new_database
 from tests.conftest import Record, skip_missing
 
 
@@ -40,7 +40,7 @@ class FilledServers:
             skip_missing(exc, record_property)
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture(params=POSTGRES)
 async def store(
     request: pytest.FixtureRequest, backends: Backends, record_property: Record
 ) -> AsyncIterator[TimescaleAdapter]:

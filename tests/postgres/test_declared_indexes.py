@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from hsorm import MARKER, Number, Ref, TimescaleAdapter
 from hsorm.errors import StorageError
-from tests.backends import SERVERS
+from tests.backends import POSTGRES
 from tests.conftest import Record
 from tests.indexed import DECLARED, RANGES, stamped_building
 from tests.postgres.conftest import FilledServers
@@ -36,7 +36,7 @@ async def indexed_stores() -> AsyncIterator[FilledServers]:
         yield indexed
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture(params=POSTGRES)
 async def indexed(
     request: pytest.FixtureRequest, indexed_stores: FilledServers, record_property: Record
 ) -> TimescaleAdapter:

@@ -13,7 +13,7 @@ from sqlalchemy import ClauseElement
 from hsorm.kinds import MARKER, Entity, Number, Ref, Symbol
 from hsorm.sql import changing, history, rollups, statements
 from hsorm.storage.timescale import TimescaleAdapter
-from tests.backends import SERVERS
+from tests.backends import POSTGRES
 from tests.conftest import Record
 from tests.postgres.conftest import FilledServers
 
@@ -70,7 +70,7 @@ async def loaded_stores() -> AsyncIterator[FilledServers]:
         yield loaded
 
 
-@pytest.fixture(params=list(SERVERS))
+@pytest.fixture(params=POSTGRES)
 async def loaded(
     request: pytest.FixtureRequest, loaded_stores: FilledServers, record_property: Record
 ) -> TimescaleAdapter:

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scripts import servers, servers_docker, servers_packages, servers_probe, servers_run
-from scripts.servers_state import KINDS, Running, ServersError, State, identify, remember
+from scripts import (
+    servers,
+    servers_docker,
+    servers_packages,
+    servers_probe,
+    servers_run,
+    servers_state,
+)
+from scripts.servers_state import (
+    KINDS,
+    Kind,
+    Running,
+    ServersError,
+    State,
+    identify,
+    parse_env,
+    remember,
+)
 
-TIMESCALE, PLAIN, REDIS = KINDS
+TIMESCALE, PLAIN, REDIS, CLUSTER = KINDS
 ROOT = Path(__file__).resolve().parents[2]
 Reply = Callable[[], tuple[bytes, bytes]]
 
@@ -65,7 +83,7 @@ def test_the_order_is_docker_then_packages(tmp_path: Path, monkeypatch: pytest.M
     session = _session(tmp_path)
     for answers, first in ((True, ["docker"]), (False, [])):
         monkeypatch.setattr(servers, "_docker_answers", lambda answers=answers: answers)
-        for kind in (TIMESCALE, REDIS):
+        for kind in (TIMESCALE, REDIS, CLUSTER):
             ways = [origin for origin, _ in servers._ways(session, kind)]
             assert ways == [*first, "packages"]
         plain = [origin for origin, _ in servers._ways(session, PLAIN)]
@@ -95,6 +113,83 @@ def test_a_running_server_that_does_not_answer_is_ended_with_its_data(tmp_path: 
         child.wait()
     assert not data.exists()
     assert servers.Session(tmp_path, tmp_path / "checkout").state.running == ()
+
+
+def test_a_server_of_several_processes_is_ended_whole_and_is_gone_when_one_is(
+    tmp_path: Path,
+) -> None:
+    session = _session(tmp_path)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    children = [subprocess.Popen(command) for _ in range(3)]
+    try:
+        first, *others = (identify(child.pid) for child in children)
+        url = f"redis://127.0.0.1:{_closed_port()}"
+        server = Running("cluster", url, first, others=tuple(filter(None, others)))
+        session.remember(server)
+        kept = servers.Session(tmp_path, tmp_path / "checkout").state.find("cluster")
+        assert kept == server
+        assert len(kept.processes) == 3
+        session.end(kept)
+        assert all(child.wait(5) != 0 for child in children)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def test_free_ports_are_different() -> None:
+    assert len(set(servers_run.free_ports(20))) == 20
+
+
+# The script leaves its servers running on purpose, and so never waits for them.
+@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
+def test_a_cluster_takes_its_slots_and_ends_with_its_processes(tmp_path: Path) -> None:
+    """Starts one of its own: three processes, a second or two."""
+    cache = servers_state.cache_dir(os.environ, root=os.geteuid() == 0)
+    if not (cache / servers_packages.REDIS).is_dir():
+        pytest.skip("no Redis Stack from packages here: make servers without Docker fetches it")
+    noted: list[Running] = []
+    folder = Path(tempfile.mkdtemp(prefix="cluster-test-", dir=cache))
+    folder.chmod(0o711)
+    try:
+        programs = servers_packages.redis_stack(cache)
+        cluster = servers_run.start_redis_cluster(
+            programs, folder, servers_run.free_port(), noted.append
+        )
+        assert [len(one.processes) for one in noted] == [1, 2, 3]
+        assert noted[-1] == cluster
+        assert "3 primaries" in servers_probe.describe("cluster", cluster.url)
+        with pytest.raises(ServersError, match="CROSSSLOT"):
+            servers_probe.redis_call(cluster.url, "MSET", "a", "1", "b", "2")
+        servers_run.end(cluster)
+        assert not any(map(servers_state.alive, cluster.processes))
+        assert not Path(cluster.data).exists()
+    finally:
+        for one in noted[-1:]:
+            servers_run.end(one)
+        servers_packages.remove_tree(folder)
+
+
+def test_one_server_is_no_cluster() -> None:
+    url = os.environ.get(REDIS.variable) or _noted(REDIS)
+    if not url:
+        pytest.skip(f"{REDIS.variable} is not set: make servers")
+    with pytest.raises(ServersError, match="cluster support disabled"):
+        servers_probe.describe("cluster", url)
+
+
+def _noted(kind: Kind) -> str | None:
+    path = ROOT / ".servers.env"
+    return parse_env(path.read_text("utf-8")).get(kind.variable) if path.is_file() else None
+
+
+def test_every_container_gets_its_ports() -> None:
+    assert set(servers_docker.SERVICES) == {kind.name for kind in KINDS}
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    for kind, (service, variables) in servers_docker.SERVICES.items():
+        assert f"\n  {service}:\n" in compose
+        assert servers_docker.port_count(kind) == len(variables)
+        assert all(f"127.0.0.1:${{{name}:-" in compose for name in variables)
 
 
 def test_a_process_that_only_has_the_number_is_left_alone() -> None:

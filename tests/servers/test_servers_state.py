@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from scripts import servers_state as state
 from scripts.servers_state import KINDS, Process, Running, State
 
-TIMESCALE, PLAIN, REDIS = KINDS
+TIMESCALE, PLAIN, REDIS, _ = KINDS
 SERVER = Running("redis", "redis://127.0.0.1:7001", Process(41, "boot 5"), data="/d")
 
 
@@ -60,6 +61,15 @@ def test_state_survives_a_round_trip_and_knows_its_servers(tmp_path: Path) -> No
 def test_a_damaged_state_file_is_an_empty_state(text: str, tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(text, encoding="utf-8")
     assert state.load_state(tmp_path) == State()
+
+
+def test_a_state_file_of_before_there_were_clusters_is_read(tmp_path: Path) -> None:
+    state.save_state(tmp_path, state.remember(State(), SERVER))
+    path = tmp_path / "state.json"
+    raw = json.loads(path.read_text("utf-8"))
+    del raw["running"][0]["others"]
+    path.write_text(json.dumps(raw), "utf-8")
+    assert state.load_state(tmp_path).running == (SERVER,)
 
 
 def test_a_restarted_server_replaces_the_old_one_of_its_kind() -> None:

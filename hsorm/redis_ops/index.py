@@ -1,0 +1,138 @@
+"""The RediSearch indexes: one for each bucket, over its entities, behind an alias.
+
+An index is named after what it is made of. When that changes (a declared index, a newer version of
+hsorm), a new one is made beside the old, and the alias moves to it once it is whole: searches go on
+all the while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from hsorm.errors import StorageError
+from hsorm.redis_ops.client import Server
+from hsorm.redis_ops.keys import Bucket
+from hsorm.redis_ops.terms import SEPARATOR, Indexes, field_name
+
+__all__ = ["TIMEOUT", "VERSION", "drop_index", "ensure_index", "index_name", "pairs", "search_rows"]
+
+VERSION: Final = 1
+"""Of what is in the fields that an index is over: with another one entities are written anew."""
+
+TIMEOUT: Final = 86_400_000
+"""Milliseconds for a search. By itself RediSearch stops after half a second, and answers with what
+it has found until then; how long a call may take is for the connection's timeout to say."""
+
+_LOOK_SECONDS: Final = 0.02
+
+
+def index_name(bucket: Bucket, indexes: Indexes) -> str:
+    """Return the name of a bucket's index: the version, and a hash of the declared indexes."""
+    fields = ",".join(sorted(f for name, kind in indexes if (f := field_name(name, kind))))
+    digest = hashlib.blake2b(fields.encode(), digest_size=4).hexdigest()
+    return f"{bucket.base}ix:{VERSION}:{digest if fields else '0'}"
+
+
+async def ensure_index(server: Server, bucket: Bucket, indexes: Indexes) -> bool:
+    """Make the index of a bucket and move the alias to it, where that was not done.
+
+    Returns:
+        Whether it was.
+    """
+    name = index_name(bucket, indexes)
+    current = await _behind_alias(server, bucket)
+    if current == name:
+        return False
+    await _create(server, bucket, name, indexes)
+    await _wait_until_whole(server, bucket, name)
+    await server.write(bucket, "FT.ALIASUPDATE", bucket.alias, name)
+    if current is not None:
+        await _drop(server, bucket, current)
+    return True
+
+
+async def drop_index(server: Server, bucket: Bucket) -> None:
+    """Drop a bucket's index; the entities stay."""
+    current = await _behind_alias(server, bucket)
+    if current is not None:
+        await _drop(server, bucket, current)
+
+
+async def _create(server: Server, bucket: Bucket, name: str, indexes: Indexes) -> None:
+    fields: list[Any] = []
+    for field in ("t", "l"):
+        fields += [field, "TAG", "SEPARATOR", SEPARATOR, "CASESENSITIVE"]
+    # A limited read is in order of id, by code point: UNF, or they would be compared in lower case.
+    fields += ["id", "TAG", "CASESENSITIVE", "SORTABLE", "UNF"]
+    for field in sorted(f for tag, kind in indexes if (f := field_name(tag, kind))):
+        fields += [field, "NUMERIC"]
+    command = [
+        "FT.CREATE", name, "ON", "HASH", "PREFIX", 1, bucket.entities,
+        "NOOFFSETS", "NOHL", "NOFREQS", "NOFIELDS", "STOPWORDS", 0, "SCHEMA", *fields,
+    ]  # fmt: skip
+    try:
+        await server.write(bucket, *command)
+    except StorageError as exc:
+        if "already exists" not in str(exc):  # by somebody else, just now
+            raise
+
+
+async def _drop(server: Server, bucket: Bucket, name: str) -> None:
+    try:
+        await server.write(bucket, "FT.DROPINDEX", name)
+    except StorageError as exc:
+        if "no such index" not in str(exc).lower() and "unknown index" not in str(exc).lower():
+            raise
+
+
+async def _wait_until_whole(server: Server, bucket: Bucket, name: str) -> None:
+    """Wait until the entities that were there before the index are in it."""
+    while True:
+        info = pairs(await server.read(bucket, "FT.INFO", name))
+        if int(info[b"indexing"]) == 0 and float(info[b"percent_indexed"]) >= 1:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _behind_alias(server: Server, bucket: Bucket) -> str | None:
+    try:
+        info = pairs(await server.read(bucket, "FT.INFO", bucket.alias))
+    except StorageError as exc:
+        if "no such index" in str(exc).lower() or "unknown index" in str(exc).lower():
+            return None
+        raise
+    name: str = info[b"index_name"].decode()
+    return name
+
+
+# ---- the shapes of answers ----------------------------------------------------------------------
+
+
+def pairs(answer: Any) -> Mapping[bytes, Any]:
+    """Return what RESP3 gives as a map, and RESP2 as a list of names and values."""
+    if isinstance(answer, Mapping):
+        return answer
+    return dict(zip(answer[::2], answer[1::2], strict=True))
+
+
+def search_rows(answer: Any) -> tuple[int, list[Mapping[bytes, Any]]]:
+    """Return how many entities a search found, and the fields of those that it shows.
+
+    Of FT.SEARCH with content and of FT.AGGREGATE; the number means nothing with the latter.
+
+    Raises:
+        StorageError: The search was cut short.
+    """
+    if not isinstance(answer, Mapping):
+        found = answer[1:]
+        if found and isinstance(found[0], bytes):  # FT.SEARCH: key, fields, key, fields…
+            found = found[1::2]
+        return int(answer[0]), list(map(pairs, found))
+    if answer[b"warning"]:
+        told = b"; ".join(answer[b"warning"]).decode()
+        raise StorageError(f"the search was cut short: {told}")
+    rows = [row[b"extra_attributes"] for row in answer[b"results"]]
+    return int(answer[b"total_results"]), rows

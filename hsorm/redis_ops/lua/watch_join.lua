@@ -1,0 +1,13 @@
+-- watch, ids…: put ids into a watch; their changes count from now on. Returns tags and live tags
+-- of each id, as it is now.
+local part, members = base .. 'wp:' .. ARGV[1], base .. 'wm:' .. ARGV[1]
+local now = text(sequence())
+redis.call('HSETNX', part, 'c', now)
+local rows = {}
+for i = 2, #ARGV do
+  local doc = redis.call('HMGET', base .. 'e:' .. ARGV[i], 'tags', 'live', 'z')
+  local there = doc[1] and doc[3] ~= '1'
+  redis.call('HSETNX', members, ARGV[i], (there and '+' or '-') .. now)
+  rows[#rows + 1] = there and {doc[1], doc[2]} or {}
+end
+return {'done', rows}

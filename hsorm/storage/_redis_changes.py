@@ -1,0 +1,273 @@
+"""`RedisChanges`: creating, changing and removing entities, and their live tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hsorm.codecs import hayson
+from hsorm.errors import EntityExistsError, UnknownEntityError
+from hsorm.kinds import Entity, as_ref
+from hsorm.ops import commits
+from hsorm.ops.commits import Committed, Diff
+from hsorm.ops.entities import (
+    as_read,
+    check_live,
+    check_loaded,
+    check_new,
+    check_update,
+    merge,
+    merged_tags,
+    stamp,
+)
+from hsorm.ops.live import merge_live
+from hsorm.ops.priority_array import (
+    EMPTY,
+    PointArray,
+    at,
+    dump,
+    is_writable,
+    live_changes,
+    load,
+)
+from hsorm.ops.refs import DanglingRef, dangling, referenced, refs_in
+from hsorm.redis_ops import query
+from hsorm.redis_ops.entities import Stored, entity_of, live_of
+from hsorm.redis_ops.transactions import Change, Deleted, Put, StaleError
+from hsorm.storage._redis_core import RedisCore
+from hsorm.storage._shared import last_of_each, utc_now
+from hsorm.storage.protocol import Id
+
+__all__ = ["RedisChanges", "array_of", "array_text"]
+
+_LOADED_AT_ONCE: Final = 250
+
+
+class RedisChanges(RedisCore):
+    """The part of a Redis adapter that changes entities."""
+
+    # ---- entities -------------------------------------------------------------------------------
+
+    async def create(self, entity: Mapping[str, Any]) -> Entity:
+        """Add one entity; see `EntityWriter.create`."""
+        checked = check_new(entity)
+
+        async def attempt() -> Entity:
+            made = stamp(checked, self._next_mod())
+            try:
+                await self.transactions.make([self._put(made, based_on="-")])
+            except StaleError:
+                raise EntityExistsError(made["id"].val) from None
+            return made
+
+        return as_read(await self._until_made(attempt))
+
+    async def update(self, entity: Mapping[str, Any]) -> Entity:
+        """Merge tags into one entity; see `EntityWriter.update`."""
+        changes = check_update(entity)
+        id = changes["id"].val
+
+        async def attempt() -> Entity:
+            old = (await self._stored([id])).get(id)
+            if old is None:
+                raise UnknownEntityError(id)
+            new = merge(old.entity, changes, self._next_mod())
+            put, new = self._replacing(old, new)
+            await self.transactions.make([put])
+            return new
+
+        new = await self._until_made(attempt)
+        self._remember(new)
+        return as_read(new)
+
+    async def delete(self, id: Id, *, unless_referenced: bool = False) -> None:
+        """Remove one entity and all that hangs on it; see `Committer.delete`."""
+        val = as_ref(id).val
+
+        async def attempt() -> None:
+            if val not in await self._stored([val]):
+                raise UnknownEntityError(val)
+            if unless_referenced:
+                error = referenced(val, await self._referring(val))
+                if error is not None:
+                    raise error
+            # Whoever came to refer to it since is found by the script, on one bucket at least.
+            unless = query.refers_to(val) if unless_referenced else ""
+            await self.transactions.make([Deleted(val, "+")], unless=unless)
+
+        await self._until_made(attempt)
+
+    async def commit(self, diffs: Diff | Iterable[Diff]) -> list[Committed]:
+        """Make a batch of changes, all or none; see `Committer.commit`."""
+        checked = commits.check_diffs(diffs, utc_now())
+
+        async def attempt() -> list[Committed]:
+            stored = await self._stored(diff.id.val for diff in checked)
+            old = {id: one.entity for id, one in stored.items()}
+            mod = commits.commit_mod(checked, old, utc_now(), self._last_mod)
+            changes: list[Change] = []
+            answers: list[Committed] = []
+            for diff in checked:
+                was = stored.get(diff.id.val)
+                new = commits.apply(diff, None if was is None else was.entity, mod)
+                change, new = self._change(diff.id.val, was, new)
+                changes.append(change)
+                answers.append(
+                    commits.committed(diff, None if was is None else was.entity, new, mod)
+                )
+            await self.transactions.make(changes)
+            if not checked[0].transient:
+                self._last_mod = mod
+            return answers
+
+        return await self._until_made(attempt)
+
+    def _change(
+        self, id: str, old: Stored | None, new: Entity | None
+    ) -> tuple[Change, Entity | None]:
+        """Return the change from what is stored to what is to be, and the latter."""
+        if new is None:
+            return Deleted(id, "+" if old is None else old.based_on), None
+        if old is None:
+            return self._put(new, based_on="-"), new
+        return self._replacing(old, new)
+
+    def _replacing(self, old: Stored, new: Entity) -> tuple[Put, Entity]:
+        """Return the change that replaces an entity; one that can have no array loses it (W14)."""
+        more: dict[str, Any] = {}
+        if is_writable(old.entity) and not is_writable(new):
+            shown = live_changes(EMPTY, new)
+            new = {name: val for name, val in new.items() if name not in shown}
+            more = {"new_array": "", "expires": "-"}
+        return self._put(new, old.based_on, array=old.array, **more), new
+
+    async def _referring(self, id: str) -> list[tuple[str, str]]:
+        """Return who refers to an entity, as id and tag; nobody in the trash."""
+        by: list[tuple[str, str]] = []
+        for bucket in self.layout.buckets:
+            for row in await self._search(bucket, query.refers_to(id), "tags"):
+                entity = entity_of(row[b"tags"], None)
+                by += [(entity["id"].val, tag) for tag, ref in refs_in(entity) if ref.val == id]
+        return by
+
+    async def check_refs(self) -> list[DanglingRef]:
+        """Find the refs that lead nowhere; see `Committer.check_refs`."""
+        await self._ready()
+        missing = await self._missing_targets()
+        found: list[tuple[str, str, str]] = []
+        for bucket in self.layout.buckets:
+            for i in range(0, len(missing), _LOADED_AT_ONCE):
+                asked = query.refers_to_any(missing[i : i + _LOADED_AT_ONCE])
+                for row in await self._search(bucket, asked, "tags"):
+                    entity = entity_of(row[b"tags"], None)
+                    refs = ((tag, ref.val) for tag, ref in refs_in(entity))
+                    found += [(entity["id"].val, tag, to) for tag, to in refs if to in set(missing)]
+        return dangling(found)
+
+    async def _missing_targets(self) -> list[str]:
+        """Return the ids that somebody refers to, or did once, and that are not there."""
+        targets: set[str] = set()
+        for bucket in self.layout.buckets:
+            for token in await self.server.read(bucket, "FT.TAGVALS", bucket.alias, "t"):
+                if token[:1] == b"@":
+                    targets.add(token[1:].decode())
+        there = {id for id, (own,) in await self._hashes(targets, ("id",)) if own is not None}
+        return sorted(targets - there)
+
+    # ---- loading --------------------------------------------------------------------------------
+
+    async def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> int:
+        """Insert or replace many entities by id; see `EntityWriter.load_entities`."""
+        await self._ready()
+        last = last_of_each(entities)
+        if not last:
+            return 0
+        mod = self._next_mod()
+        # All are checked before anything is sent, and made anew should indexes be declared
+        # meanwhile.
+        loaded = [stamp(check_loaded(raw), mod) for raw in last.values()]
+        await self._until_made(lambda: self._load(loaded))
+        return len(loaded)
+
+    async def _load(self, loaded: Sequence[Entity]) -> None:
+        if len(loaded) <= _LOADED_AT_ONCE:
+            arrays = await self._arrays()
+            await self.transactions.make([self._loaded(entity, arrays) for entity in loaded])
+            return
+        staged = self.transactions.begin()
+        try:
+            for i in range(0, len(loaded), _LOADED_AT_ONCE):
+                await staged.add([self._put(one) for one in loaded[i : i + _LOADED_AT_ONCE]])
+            await staged.lock()
+            # Now that nobody can write one: arrays outlive the load, and show (W4).
+            arrays = await self._arrays(locked=True)
+            await staged.add(
+                [self._loaded(one, arrays) for one in loaded if one["id"].val in arrays]
+            )
+        except BaseException:
+            await staged.abort()
+            raise
+        await staged.commit(locked=True)
+
+    async def _arrays(self, *, locked: bool = False) -> dict[str, str]:
+        """Return all priority arrays as text, by id."""
+        ids: list[str] = []
+        for bucket in self.layout.buckets:
+            members = await self.server.read(bucket, "SMEMBERS", f"{bucket.base}arrays")
+            ids += [id.decode() for id in members]
+        found = await self._hashes(ids, ("a",), locked=locked)
+        return {id: array.decode() for id, (array,) in found if array}
+
+    def _loaded(self, entity: Entity, arrays: Mapping[str, str]) -> Put:
+        """Return the change that stores an entity of a load, with the array that it has."""
+        text = arrays.get(entity["id"].val, "")
+        if not text:
+            return self._put(entity, array="")
+        if not is_writable(entity):
+            entity = merged_tags(entity, live_changes(EMPTY, entity))
+            return self._put(entity, array=text, new_array="", expires="-")
+        shown = live_changes(at(array_of(text), utc_now()), entity)
+        return self._put(merged_tags(entity, shown), array=text)
+
+    # ---- live tags ------------------------------------------------------------------------------
+
+    async def set_live(self, id: Id, tags: Mapping[str, Any]) -> None:
+        """Merge tags into an entity's live tags; see `LiveWriter.set_live`."""
+        await self.set_live_batch({id: tags})
+
+    async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
+        """Merge tags into the live tags of many entities; see `LiveWriter.set_live_batch`."""
+        merged: dict[str, Entity] = {}
+        for id, tags in changes.items():
+            val = as_ref(id).val
+            merged[val] = {**merged.get(val, {}), **check_live(val, tags)}
+        if merged:
+            await self._until_made(lambda: self._merge_live(merged))
+
+    async def _merge_live(self, changes: Mapping[str, Entity]) -> None:
+        found = {
+            id: values
+            for id, values in await self._hashes(changes, ("v", "live"))
+            if values[0] is not None
+        }
+        puts = []
+        for id, tags in changes.items():
+            if id not in found:
+                raise UnknownEntityError(id)
+            if tags:
+                based_on, text = found[id]
+                live = merge_live(live_of(text), tags)
+                puts.append(self._put_live(id, live, based_on.decode()))
+        await self.transactions.make(puts)
+
+
+def array_of(text: str) -> PointArray:
+    """Return a priority array from its text, empty for none."""
+    return load(msgspec.json.decode(text)) if text else EMPTY
+
+
+def array_text(array: PointArray) -> str:
+    """Return a priority array as text; an empty one for none."""
+    return "" if array == EMPTY else hayson.to_json(dump(array)).decode()

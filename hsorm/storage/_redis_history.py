@@ -1,0 +1,147 @@
+"""`RedisHistory`: the history of points."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from hsorm.errors import UnknownEntityError
+from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
+from hsorm.his.span import Span, parse_range
+from hsorm.kinds import Kind
+from hsorm.redis_ops.client import Command
+from hsorm.redis_ops.history import (
+    Extent,
+    HisKeys,
+    Rows,
+    Samples,
+    keys_within,
+    packed,
+    paused_gc,
+)
+from hsorm.redis_ops.keys import Bucket
+from hsorm.redis_ops.scripts import HIS_CLEAR
+from hsorm.redis_ops.transactions import HistoryWritten, StaleError
+from hsorm.storage._redis_reads import RedisReads
+from hsorm.storage._shared import utc_now
+from hsorm.storage.protocol import HisItem, Id
+
+__all__ = ["RedisHistory"]
+
+_POINTS_AT_ONCE: Final = 100
+
+
+class RedisHistory(RedisReads):
+    """The part of a Redis adapter that reads and writes history."""
+
+    async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
+        """Read the history of one point; see `HistoryReader.his_read`."""
+        point = reading_point(await self.read_by_id(id))
+        span = parse_range(range_str, point.zone, utc_now())
+        (items,) = await self._his_items([point], span, point.zone, None)
+        return items
+
+    async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
+        """Write items into the history of one point; see `HistoryWriter.his_write`."""
+        entity = await self.read_by_id(id)
+        items = list(items)
+        if not items:  # nothing to write, nothing to check (H21)
+            return
+        point = writing_point(entity)
+        await self._his_store([(point.id, check_items(point, items))])
+
+    # ---- rows -----------------------------------------------------------------------------------
+
+    async def _his_items(
+        self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
+    ) -> list[list[HisItem]]:
+        """Return the items of each point in a span, oldest first, with `ts` in `zone`."""
+        if limit == 0:
+            return [[] for _ in points]
+        with paused_gc():
+            found = await self._his_rows([point.id for point in points], span, limit)
+            return [found[point.id].items(zone, point.unit, limit) for point in points]
+
+    async def _his_samples(self, ids: Sequence[str], span: Span) -> list[Samples]:
+        """Return the items of each point in a span as arrays, oldest first."""
+        with paused_gc():
+            found = await self._his_rows(ids, span, None)
+            return [found[id].samples() for id in ids]
+
+    async def _his_rows(self, ids: Sequence[str], span: Span, limit: int | None) -> dict[str, Rows]:
+        rows: dict[str, Rows] = {}
+        for bucket, own in self.layout.by_bucket(list(dict.fromkeys(ids))).items():
+            for at in range(0, len(own), _POINTS_AT_ONCE):
+                page = own[at : at + _POINTS_AT_ONCE]
+                commands = [
+                    command
+                    for id in page
+                    for command in Rows.commands(HisKeys.of(bucket.base, id), span, limit)
+                ]
+                answers = await self._his_answers(bucket, commands)
+                size = len(answers) // len(page)
+                for place, id in enumerate(page):
+                    rows[id] = Rows.of(answers[place * size : (place + 1) * size])
+        return rows
+
+    async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
+        """Return the last item of a point before an instant, or none."""
+        bucket = self.layout.bucket_of(point.id)
+        commands = Rows.commands_before(HisKeys.of(bucket.base, point.id), ts)
+        rows = Rows.of(await self._his_answers(bucket, commands))
+        return rows.items(point.zone, point.unit)[-1:]
+
+    async def _his_extent(self, id: str) -> tuple[int, dt.datetime | None, dt.datetime | None]:
+        """Return how many items a point has, and the instants of its first and last."""
+        bucket = self.layout.bucket_of(id)
+        commands = Extent.commands(HisKeys.of(bucket.base, id))
+        return Extent.of(await self._his_answers(bucket, commands))
+
+    async def _his_answers(self, bucket: Bucket, commands: Sequence[Command]) -> list[Any]:
+        # A series that is not there is an error, which stands for no items.
+        return await self.transactions.read(bucket, commands, raises=False)
+
+    async def _his_store(
+        self,
+        points: Iterable[tuple[str, Sequence[tuple[dt.datetime, Kind]]]],
+        clear: Span | None = None,
+    ) -> None:
+        """Merge checked items into the history of points, all or nothing.
+
+        Args:
+            points: The items, by id; REMOVE deletes the one at its instant.
+            clear: Delete the items of these points in this span first.
+
+        Raises:
+            UnknownEntityError: One of the points was deleted meanwhile.
+        """
+        changes = [
+            change
+            for id, items in points
+            for change in HistoryWritten.of(id, *packed(items, clear))
+        ]
+
+        async def attempt() -> None:
+            try:
+                await self.transactions.make(changes)
+            except StaleError as exc:
+                if exc.id is None:  # somebody else held the bucket for too long
+                    raise
+                raise UnknownEntityError(exc.id) from None
+
+        await self._until_made(attempt)
+
+    async def _his_remove(self, id: str, span: Span) -> int:
+        """Delete the items of a point in a span, and return how many there were."""
+        if span.start >= span.end:
+            return 0
+        await self._ready()
+        bucket = self.layout.bucket_of(id)
+        answer = await self.transactions.run(
+            bucket, HIS_CLEAR, self.layout.channel, id, *keys_within(span)
+        )
+        if answer[0] != b"done":
+            raise UnknownEntityError(id)
+        return int(answer[1])

@@ -1,0 +1,246 @@
+"""`RedisReads`: entities by filter and by id."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from hsorm.filter import parse, print_filter
+from hsorm.filter.ast import Node
+from hsorm.filter.evaluate import Predicate, compile_predicate
+from hsorm.kinds import Entity, as_ref
+from hsorm.ops.display import dis_key
+from hsorm.ops.search import compile_search, search_words
+from hsorm.redis_ops import query
+from hsorm.redis_ops.entities import entity_of
+from hsorm.redis_ops.history import paused_gc
+from hsorm.redis_ops.query import ALL, Answer, Plan, Question
+from hsorm.redis_ops.transactions import FieldsError
+from hsorm.storage._redis_core import selecting
+from hsorm.storage._redis_points import RedisPoints
+from hsorm.storage.protocol import Explanation, Id, Sort
+
+__all__ = ["Found", "RedisReads"]
+
+_T = TypeVar("_T")
+
+_MOST: Final = 1_000_000
+"""RediSearch returns no more where it sorts (MAXSEARCHRESULTS)."""
+
+_LOADED: Final = ("tags", "live", "v")
+
+_PASSES: Final = 16  # more than a path has names
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entity that was found, and the stamp of its last change."""
+
+    entity: Entity
+    stamp: str
+
+
+class RedisReads(RedisPoints):
+    """The part of a Redis adapter that reads."""
+
+    async def read(
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        sort: Sort = "id",
+        search: str | None = None,
+    ) -> list[Entity]:
+        """Read all entities that match a filter; see `EntityReader.read`."""
+        node, words = _node(filter_str), search_words(search)
+        most = None if limit is None else max(limit, 0)
+        await self._sweep_if_due()
+        # The order of display texts is nothing that RediSearch knows (R7).
+        first = most if sort == "id" else None
+        found = [one.entity for one in await self._matching(node, words, first)]
+        if sort == "dis":
+            found.sort(key=dis_key)
+        return found if most is None else found[:most]
+
+    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
+        """Count the entities that match a filter; see `EntityReader.read_count`."""
+        node, words = _node(filter_str), search_words(search)
+        await self._sweep_if_due()
+        return await self._anew_if_declared(lambda: self._count(node, words))
+
+    async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
+        """Read entities by id; see `EntityReader.read_by_ids`."""
+        wanted = [as_ref(id).val for id in ids]
+        await self._sweep_if_due()
+        found = {
+            id: values
+            for id, values in await self._hashes(wanted, ("tags", "live", "z"))
+            if values[0] is not None and values[2] != b"1"
+        }
+        # Decoded for each place anew: the caller may change one without changing the other.
+        return [entity_of(found[id][0], found[id][1], id) if id in found else None for id in wanted]
+
+    async def explain(
+        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+    ) -> Explanation:
+        """Return the query of a read and what is left to be looked at; see `Explainer.explain`."""
+        node, words = _node(filter_str), search_words(search)
+        plan = await self._anew_if_declared(lambda: self._plan(node))
+        most = None if limit is None else max(limit, 0)
+        cut = most if _is_exact(plan, words) else None
+        command = selecting(self.layout.buckets[0], _asked(plan), _LOADED, cut)
+        told = " ".join(map(str, command)) if plan.query is not None else "nothing matches"
+        lines = [f"exact: {print_filter(term)}" for term in plan.exact]
+        if plan.residual is not None:
+            lines.append(f"residual, on each entity found: {print_filter(plan.residual)}")
+        lines += [f"search, on each entity found: {word}" for word in words]
+        if plan.query is not None:
+            for bucket in self.layout.buckets:
+                tree = await self.server.read(
+                    bucket, "FT.EXPLAINCLI", bucket.alias, _asked(plan), "DIALECT", 2
+                )
+                lines += [f"bucket {bucket.number}", *_lines(tree)]
+        return Explanation(told, (), tuple(lines))
+
+    # ---- matching -------------------------------------------------------------------------------
+
+    async def _matching(
+        self, node: Node, words: tuple[str, ...] = (), most: int | None = None
+    ) -> list[Found]:
+        """Return the entities that match and are not in the trash, by id."""
+        if most == 0:
+            return []
+        return await self._anew_if_declared(lambda: self._match(node, words, most))
+
+    async def _match(self, node: Node, words: tuple[str, ...], most: int | None) -> list[Found]:
+        plan = await self._plan(node)
+        if plan.query is None:
+            return []
+        cut = most if _is_exact(plan, words) and most is not None and most <= _MOST else None
+        found: list[Found] = []
+        with paused_gc():
+            for bucket in self.layout.buckets:
+                rows = await self._search(bucket, _asked(plan), *_LOADED, most=cut)
+                found += map(_found, rows)
+        if plan.residual is not None:
+            found = await self._decide(plan.residual, found)
+        if words:
+            finds = compile_search(words)
+            found = [one for one in found if finds(one.entity)]
+        found.sort(key=lambda one: one.entity["id"].val)
+        return found if most is None else found[:most]
+
+    async def _count(self, node: Node, words: tuple[str, ...]) -> int:
+        plan = await self._plan(node)
+        if plan.query is None:
+            return 0
+        if not _is_exact(plan, words):
+            return len(await self._match(node, words, None))
+        count = 0
+        for bucket in self.layout.buckets:
+            count += await self._count_found(bucket, _asked(plan))
+        return count
+
+    async def _anew_if_declared(self, read: Callable[[], Awaitable[_T]]) -> _T:
+        """Read, and once more where the plan was made for other indexes than there are now."""
+        await self._ready()
+        while True:
+            try:
+                return await read()
+            except FieldsError:
+                await self._load_fields()
+
+    # ---- planning -------------------------------------------------------------------------------
+
+    async def _plan(self, node: Node) -> Plan:
+        answers: dict[Node, Answer] = {}
+        for question in query.questions(node):
+            answers[question.term] = await self._answer(question)
+        searched = [self._fields[bucket].searched for bucket in self.layout.buckets]
+        return query.plan(node, frozenset.intersection(*searched), answers)
+
+    async def _answer(self, question: Question) -> Answer:
+        """Return what is on the far side of a path; what is in the trash is there, too (F59)."""
+        odd = False
+        for bucket in self.layout.buckets:
+            is_odd = query.any_of(question.name, question.odd) or ALL
+            odd = odd or await self._count_found(bucket, is_odd) > 0
+        if question.far is None:
+            return Answer((), odd)
+        try:
+            asked, residual = query.far_query(question, await self._plan(question.far))
+        except LookupError:
+            return Answer(None, odd)
+        return Answer(() if asked is None else await self._far_ids(asked, residual), odd)
+
+    async def _far_ids(self, asked: str, residual: Node | None) -> list[str] | None:
+        total = 0
+        for bucket in self.layout.buckets:
+            total += await self._count_found(bucket, asked)
+        if total > query.MAX_FAR:
+            return None
+        found: list[Found] = []
+        ids: list[str] = []
+        for bucket in self.layout.buckets:
+            if residual is None:
+                rows = await self._search(bucket, asked, "id")
+                ids += [row[b"id"].decode() for row in rows]
+            else:
+                rows = await self._search(bucket, asked, *_LOADED)
+                found += map(_found, rows)
+        if residual is not None:
+            ids = [one.entity["id"].val for one in await self._decide(residual, found)]
+        return sorted(ids)
+
+    # ---- what the query has left ----------------------------------------------------------------
+
+    async def _decide(self, residual: Node, found: list[Found]) -> list[Found]:
+        """Return those for which a filter is true.
+
+        The entities behind refs are read all at once: those that the filter asked for on its way,
+        until it asks for no more.
+        """
+        matches = compile_predicate(residual)
+        known: dict[str, Entity | None] = {one.entity["id"].val: one.entity for one in found}
+        for _ in range(_PASSES):
+            asked: set[str] = set()
+            kept = _those(matches, found, known, asked)
+            if not asked:
+                return kept
+            stored = await self._stored(asked)
+            known |= {id: stored[id].entity if id in stored else None for id in asked}
+        raise AssertionError("a path is longer than paths are")
+
+
+def _those(
+    matches: Predicate, found: list[Found], known: Mapping[str, Entity | None], asked: set[str]
+) -> list[Found]:
+    def deref(id: str) -> Entity | None:
+        if id not in known:
+            asked.add(id)
+            return None
+        return known[id]
+
+    return [one for one in found if matches(one.entity, deref)]
+
+
+def _node(filter: str | Node) -> Node:
+    return parse(filter) if isinstance(filter, str) else filter
+
+
+def _is_exact(plan: Plan, words: tuple[str, ...]) -> bool:
+    return plan.residual is None and not words
+
+
+def _found(row: Mapping[bytes, Any]) -> Found:
+    return Found(entity_of(row[b"tags"], row.get(b"live")), row[b"v"].decode())
+
+
+def _asked(plan: Plan) -> str:
+    return query.outside_trash(plan.query) or ALL
+
+
+def _lines(tree: Any) -> list[str]:
+    lines = tree if isinstance(tree, list) else tree.splitlines()
+    return [line.decode() if isinstance(line, bytes) else str(line) for line in lines]
