@@ -188,8 +188,7 @@ async def measure_history(bench: Bench) -> list[Report]:
             assert len(await store.his_read(_POINT, text)) == bench.items
 
         async def arrays_hsorm() -> None:
-            (samples,) = await store._his_samples([_POINT], span)
-            assert len(samples.ts) == bench.items
+            assert len((await store.his_numpy(_POINT, text)).ts) == bench.items
 
         async def read_hand() -> None:
             assert len(await hand.read()) == bench.items

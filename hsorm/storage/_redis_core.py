@@ -335,7 +335,7 @@ class RedisCore(BaseAdapter):
     def _refuse_search(self, search: bool) -> None:
         if search:
             raise StorageError(
-                "a search index is for PostgreSQL: here a search looks at every text"
+                "a search index is for SQL databases: here a search looks at every text"
             )
 
     async def _declare(self, wanted: Indexes) -> Indexes:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from hsorm.errors import UnknownEntityError
-from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
-from hsorm.his.span import Span, parse_range
-from hsorm.kinds import Kind
+from hsorm.his.arrays import Columns, load_numpy
+from hsorm.his.batches import PointItems, all_items, joined
+from hsorm.his.checks import HisPoint
+from hsorm.his.span import Span
 from hsorm.redis_ops.client import Command
 from hsorm.redis_ops.history import (
     Extent,
     HisKeys,
     Rows,
-    Samples,
     keys_within,
     packed,
     paused_gc,
@@ -24,51 +24,34 @@ from hsorm.redis_ops.history import (
 from hsorm.redis_ops.keys import Bucket
 from hsorm.redis_ops.scripts import HIS_CLEAR
 from hsorm.redis_ops.transactions import HistoryWritten, StaleError
+from hsorm.storage._history import History
 from hsorm.storage._redis_reads import RedisReads
-from hsorm.storage._shared import utc_now
-from hsorm.storage.protocol import HisItem, Id
+from hsorm.storage.protocol import HisItem
 
 __all__ = ["RedisHistory"]
 
 _POINTS_AT_ONCE: Final = 100
+_MOST: Final = 2**31  # more than a series is asked for at once, and a number that Redis takes
 
 
-class RedisHistory(RedisReads):
-    """The part of a Redis adapter that reads and writes history."""
-
-    async def his_read(self, id: Id, range_str: str) -> list[HisItem]:
-        """Read the history of one point; see `HistoryReader.his_read`."""
-        point = reading_point(await self.read_by_id(id))
-        span = parse_range(range_str, point.zone, utc_now())
-        (items,) = await self._his_items([point], span, point.zone, None)
-        return items
-
-    async def his_write(self, id: Id, items: Iterable[Mapping[str, Any]]) -> None:
-        """Write items into the history of one point; see `HistoryWriter.his_write`."""
-        entity = await self.read_by_id(id)
-        items = list(items)
-        if not items:  # nothing to write, nothing to check (H21)
-            return
-        point = writing_point(entity)
-        await self._his_store([(point.id, check_items(point, items))])
-
-    # ---- rows -----------------------------------------------------------------------------------
+class RedisHistory(RedisReads, History):
+    """The part of a Redis adapter that keeps history."""
 
     async def _his_items(
         self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
     ) -> list[list[HisItem]]:
-        """Return the items of each point in a span, oldest first, with `ts` in `zone`."""
         if limit == 0:
             return [[] for _ in points]
         with paused_gc():
-            found = await self._his_rows([point.id for point in points], span, limit)
+            most = None if limit is None else min(limit, _MOST)
+            found = await self._his_rows([point.id for point in points], span, most)
             return [found[point.id].items(zone, point.unit, limit) for point in points]
 
-    async def _his_samples(self, ids: Sequence[str], span: Span) -> list[Samples]:
-        """Return the items of each point in a span as arrays, oldest first."""
+    async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
+        load_numpy("history as arrays")
         with paused_gc():
-            found = await self._his_rows(ids, span, None)
-            return [found[id].samples() for id in ids]
+            found = await self._his_rows([point.id for point in points], span, None)
+            return [Columns(*found[point.id].samples()) for point in points]
 
     async def _his_rows(self, ids: Sequence[str], span: Span, limit: int | None) -> dict[str, Rows]:
         rows: dict[str, Rows] = {}
@@ -87,7 +70,6 @@ class RedisHistory(RedisReads):
         return rows
 
     async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
-        """Return the last item of a point before an instant, or none."""
         bucket = self.layout.bucket_of(point.id)
         commands = Rows.commands_before(HisKeys.of(bucket.base, point.id), ts)
         rows = Rows.of(await self._his_answers(bucket, commands))
@@ -103,20 +85,7 @@ class RedisHistory(RedisReads):
         # A series that is not there is an error, which stands for no items.
         return await self.transactions.read(bucket, commands, raises=False)
 
-    async def _his_store(
-        self,
-        points: Iterable[tuple[str, Sequence[tuple[dt.datetime, Kind]]]],
-        clear: Span | None = None,
-    ) -> None:
-        """Merge checked items into the history of points, all or nothing.
-
-        Args:
-            points: The items, by id; REMOVE deletes the one at its instant.
-            clear: Delete the items of these points in this span first.
-
-        Raises:
-            UnknownEntityError: One of the points was deleted meanwhile.
-        """
+    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         changes = [
             change
             for id, items in points
@@ -133,8 +102,14 @@ class RedisHistory(RedisReads):
 
         await self._until_made(attempt)
 
+    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        # Redis holds all of a transaction before it makes it; so does who sends it.
+        taken = [part async for part in parts]
+        points = joined(taken)
+        await self._his_store(points)
+        return all_items(points)
+
     async def _his_remove(self, id: str, span: Span) -> int:
-        """Delete the items of a point in a span, and return how many there were."""
         if span.start >= span.end:
             return 0
         await self._ready()

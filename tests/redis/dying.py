@@ -55,7 +55,7 @@ async def history(store: RedisAdapter) -> None:
     setattr(transactions, "_SMALL", 2)  # noqa: B010 - as below
     setattr(transactions, "_PART", 1)  # noqa: B010
     items = [(BEGIN + dt.timedelta(minutes=at), Number(at)) for at in range(ITEMS)]
-    await store._his_store([(id, items) for id in IDS[:4]])
+    await store._his_store([PointItems(id, items) for id in IDS[:4]])
 
 
 WORK: dict[str, Callable[[RedisAdapter], Awaitable[None]]] = {
