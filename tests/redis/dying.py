@@ -17,6 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from hsorm.his.batches import PointItems
 from hsorm.kinds import MARKER, Entity, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.redis_ops import transactions
