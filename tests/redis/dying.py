@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from hsorm.his.batches import PointItems
+from hsorm.his.checks import Checked
 from hsorm.kinds import MARKER, Entity, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.redis_ops import transactions
@@ -55,7 +56,7 @@ async def history(store: RedisAdapter) -> None:
     # So that few items take many steps.
     setattr(transactions, "_SMALL", 2)  # noqa: B010 - as below
     setattr(transactions, "_PART", 1)  # noqa: B010
-    items = [(BEGIN + dt.timedelta(minutes=at), Number(at)) for at in range(ITEMS)]
+    items: Checked = [(BEGIN + dt.timedelta(minutes=at), Number(at)) for at in range(ITEMS)]
     await store._his_store([PointItems(id, items) for id in IDS[:4]])
 
 
