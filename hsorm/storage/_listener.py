@@ -62,8 +62,7 @@ class Listener:
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])  # not for its outcome: a cancellation here is the caller's
 
     async def _listen(self) -> None:
         while True:

@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from operator import itemgetter
 
+from hsorm.ops.watch import RETENTION
+
 __all__ = ["ChangeLog"]
+
+_LATE = dt.timedelta(hours=1)  # by which removals are forgotten late: many at a time
 
 _SPARE = 1_000  # outdated places that are not worth clearing away
 
@@ -60,6 +64,9 @@ class ChangeLog:
         self.note(id)
         self._his.pop(id, None)
         self._removed[id] = now
+        # In order of time, so that one look says whether there is anything to forget.
+        if next(iter(self._removed.values())) <= now - RETENTION - _LATE:
+            self.forget(now - RETENTION)
 
     def forget(self, until: dt.datetime) -> int:
         """Forget the removals up to a time, and return how many they were."""
