@@ -559,5 +559,25 @@ def _engine(dsn: str | None) -> AsyncEngine:
             },
             "statement_cache_size": _REMEMBERED,
             "timeout": _CONNECT_SECONDS,
+            "async_creator_fn": _connected,
         },
     )
+
+
+async def _connected(*args: Any, **settings: Any) -> asyncpg.Connection[Any]:
+    """Connect, to the end even if that is cancelled.
+
+    An asyncpg that is cancelled while it connects leaves a future behind with an error that nobody
+    asks for, about which asyncio complains on stderr.
+    """
+    connecting = asyncio.ensure_future(asyncpg.connect(*args, **settings))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(_discard)
+        raise
+
+
+def _discard(connecting: asyncio.Future[asyncpg.Connection[Any]]) -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from itertools import combinations
@@ -390,6 +391,25 @@ async def test_a_load_that_waits_lets_no_mod_go_back(
         await plain.close()
 
     assert (await store.read_by_id("c"))["mod"] > changed["mod"]
+
+
+async def test_calls_that_are_cancelled_while_they_connect_say_nothing(
+    fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_exception_handler", complaints.append)
+    async with TimescaleAdapter(fresh_postgres_url) as store:
+        for n in range(40):
+            calls = [asyncio.create_task(store.read("site")) for _ in range(8)]
+            await asyncio.sleep(n * 0.0005)
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls)
+    await asyncio.sleep(0.2)
+    gc.collect()
+
+    assert complaints == []
 
 
 async def test_two_that_add_the_same_do_not_lock_each_other_out(store: TimescaleAdapter) -> None:
