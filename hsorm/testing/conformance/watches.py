@@ -662,6 +662,29 @@ class WatchStreamTests:
             await _next(stream)
         assert caught.value.state == "expired"
 
+    async def test_nothing_piles_up_behind_a_slow_caller(self, store: StorageAdapter) -> None:
+        """As much as the watch has entities, however often these change meanwhile."""
+        await store.load_entities({"id": Ref(f"e{i}")} for i in range(3))
+        watch = await store.watch_sub(None, [f"e{i}" for i in range(3)])
+        stream = store.watch_stream(watch.watch_id)
+        await store.update({"id": Ref("e0"), "n": Number(0)})
+        first = await asyncio.wait_for(_next(stream), 5)
+
+        for n in range(1, 101):
+            await store.set_live("e0", {"curVal": n})
+            await store.update({"id": Ref("e1"), "n": Number(n)})
+        await store.delete("e2")
+        second = await asyncio.wait_for(_next(stream), 5)
+        third = asyncio.ensure_future(_next(stream))
+        done, _ = await asyncio.wait([third], timeout=0.3)
+        third.cancel()
+        await asyncio.wait([third])
+
+        assert ids(first) == ["e0"]
+        assert [row.get("curVal", row.get("n")) for row in second] == [Number(100)] * 2
+        assert [id.val for id in second.removed] == ["e2"]
+        assert not done
+
     async def test_an_override_that_ends_is_told(self, store: StorageAdapter) -> None:
         """W7: without anybody's call."""
         await store.load_entities([VALVE])
