@@ -112,7 +112,7 @@ def new_database(backend: str) -> Iterator[str]:
     if backend in REDIS:
         url = server.render_as_string(hide_password=False)
         try:
-            yield f"{url}?prefix={name}"
+            yield url + ("&" if "?" in url else "?") + f"prefix={name}"
         finally:
             drop_prefix(url, name)
         return
