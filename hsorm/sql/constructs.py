@@ -74,6 +74,7 @@ __all__ = [
     "bound_number",
     "bound_of",
     "constant",
+    "plain_type",
     "recording",
 ]
 
@@ -314,6 +315,18 @@ def bound_number(val: Number) -> ColumnElement[Any]:
 
 def _number_text(val: Number) -> str:
     return number_text(val.val).replace("INF", "9e999")
+
+
+def plain_type(column: ColumnElement[Any]) -> TypeEngine[Any]:
+    """Return the type of a column without what a host has put around it (`TypeDecorator`).
+
+    It says what the database holds; a Ref holds that, too, as text.
+    """
+    found: Any = column.type
+    while isinstance(found, TypeDecorator):
+        found = found.impl_instance
+    own: TypeEngine[Any] = found
+    return own
 
 
 class IdText(Construct):

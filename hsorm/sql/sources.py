@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     FromClause,
     Integer,
     String,
-    TypeDecorator,
     Uuid,
     false,
     inspect,
@@ -24,7 +25,7 @@ from sqlalchemy.orm.util import AliasedInsp
 from sqlalchemy.types import NullType
 
 from hsorm.kinds import Ref
-from hsorm.sql.constructs import IdText, bound_of
+from hsorm.sql.constructs import IdText, bound_of, plain_type
 
 if TYPE_CHECKING:
     from hsorm.sql.tag_index import TagIndex
@@ -93,7 +94,7 @@ class EntitySource:
         key = _key(self.id, ref.val)
         if key is None:
             return false()
-        has: ColumnElement[bool] = _clause(self.id) == literal(key, self.id.type)
+        has: ColumnElement[bool] = _clause(self.id) == key
         return has
 
     def ordered_id(self) -> ColumnElement[str]:
@@ -107,20 +108,31 @@ def id_of(ref: Ref) -> str:
 
 
 def _is_text(column: Any) -> bool:
-    kind = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
-    return isinstance(kind, (String, NullType))
+    return isinstance(plain_type(column), (String, NullType))
 
 
-def _key(column: Any, ref_id: str) -> Any:
-    """Return a Ref's id as a value of the column, None where it is none (`007` is not 7)."""
-    make: Callable[[str], Any] = int if isinstance(column.type, Integer) else UUID
-    if not isinstance(column.type, (Integer, Uuid)):
-        return ref_id
-    try:
-        key = make(ref_id)
-    except ValueError:
-        return None
-    return key if str(key) == ref_id else None
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_INTEGERS: Final = range(-(2**63), 2**63)
+
+
+def _key(column: Any, ref_id: str) -> ColumnElement[Any] | None:
+    """Bind a Ref's id as a value of the column; None where it is none (`007` is not 7)."""
+    match plain_type(column):
+        case Integer():
+            # As the widest of them, of which a narrower column simply holds no other.
+            if not _INTEGER.fullmatch(ref_id):
+                return None
+            number = int(ref_id)
+            fits = number in _INTEGERS and str(number) == ref_id
+            return literal(number, BigInteger()) if fits else None
+        case Uuid(native_uuid=native):
+            try:
+                key = UUID(ref_id)
+            except ValueError:
+                return None
+            return literal(key, Uuid(native_uuid=native)) if str(key) == ref_id else None
+        case _:
+            return literal(ref_id, column.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Uuid
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -33,6 +34,7 @@ from hsorm.sql.constructs import (
     ThisChange,
     ThisInstant,
     Variant,
+    plain_type,
 )
 from hsorm.sql.keys import CUT, DateKey, InstantKey, NumberKey, NumberLiteral, StringKey, UtcTime
 from hsorm.sql.search import SomeText, Texts
@@ -124,7 +126,11 @@ def _variant(element: Variant, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(IdText)
 def _id_text(element: IdText, compiler: SQLCompiler, **kw: Any) -> str:
-    return f'(CAST({compiler.process(element.column, **kw)} AS TEXT) COLLATE "C")'
+    column = compiler.process(element.column, **kw)
+    own = plain_type(element.column)
+    if isinstance(own, Uuid) and not own.native_uuid:  # 32 digits, which it reads as well
+        column = f"CAST({column} AS UUID)"
+    return f'(CAST({column} AS TEXT) COLLATE "C")'
 
 
 @compiles(IsListed)

@@ -31,6 +31,7 @@ from hsorm.sql.constructs import (
     ThisChange,
     ThisInstant,
     Variant,
+    plain_type,
 )
 from hsorm.sql.keys import CUT, DateKey, InstantKey, NumberKey, NumberLiteral, StringKey, UtcTime
 from hsorm.sql.search import SomeText
@@ -119,7 +120,7 @@ def _variant(element: Variant, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(IdText, "sqlite")
 def _id_text(element: IdText, compiler: SQLCompiler, **kw: Any) -> str:
     text = f"CAST({compiler.process(element.column, **kw)} AS TEXT)"
-    if not isinstance(element.column.type, Uuid):
+    if not isinstance(plain_type(element.column), Uuid):
         return f"({text} COLLATE BINARY)"
     # SQLAlchemy keeps a UUID as 32 digits here.
     parts = (f"substr({text}, {start}, {size})" for start, size in _UUID_PARTS)
