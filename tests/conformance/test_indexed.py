@@ -60,7 +60,8 @@ async def _open(name: str, stack: ExitStack, folder: Path) -> Backend:
         store = TimescaleAdapter(url)
     for kind in get_args(Indexed):
         await store.create_indexes(dict.fromkeys(_TAGS, kind))
-    await store.create_indexes(search=True)
+    if name not in REDIS:  # which has none for searches
+        await store.create_indexes(search=True)
     return Backend(name, store)
 
 

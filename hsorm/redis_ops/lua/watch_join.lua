@@ -7,7 +7,12 @@ local rows = {}
 for i = 2, #ARGV do
   local doc = redis.call('HMGET', base .. 'e:' .. ARGV[i], 'tags', 'live', 'z')
   local there = doc[1] and doc[3] ~= '1'
-  redis.call('HSETNX', members, ARGV[i], (there and '+' or '-') .. now)
+  local told = redis.call('HGET', members, ARGV[i])
+  if not told then
+    redis.call('HSET', members, ARGV[i], (there and '+' or '-') .. now)
+  elseif there then  -- shown now, so that its removal is news; changes count as before
+    redis.call('HSET', members, ARGV[i], '+' .. string.sub(told, 2))
+  end
   rows[#rows + 1] = there and {doc[1], doc[2]} or {}
 end
 return {'done', rows}
