@@ -41,6 +41,9 @@ SERVERS: Final = {
 }
 """The backends that need a server, and the variable that says where it is."""
 
+PLANNERS: Final = ("memory", "sqlite", *POSTGRES, "redis")
+"""The backends that answer filters each in its own way: a cluster does as its nodes do."""
+
 KEPT: Final = ("sqlite", *POSTGRES, "redis")
 """The backends whose data outlives an adapter, each kind once: what the command line runs on."""
 

@@ -39,9 +39,10 @@ def target_of(url: str) -> Target:
     try:
         parts = urlsplit(url)
         known = parts.scheme in _SCHEMES and parts.port != 0
-    except ValueError as exc:
-        raise StorageUrlError(safe_url(url), f"no URL of Redis: {exc}") from None
-    if not known:
+    except ValueError:  # whose text may hold a part of the password
+        known = False
+    if not known or "@" in parts.path + parts.query + parts.fragment:
+        # A password with one of the signs of a URL, which has to be written as %2F and so on.
         raise StorageUrlError(safe_url(url), "no URL of Redis, such as redis://localhost:6379")
     query = parse_qs(parts.query, keep_blank_values=True)
     (prefix,) = query.pop("prefix", [None])[-1:]
@@ -58,8 +59,10 @@ def target_of(url: str) -> Target:
 
 def safe_url(url: str) -> str:
     """Return a URL without its password, and without parameters, for messages."""
+    # A password that spoils a URL may hold any of its signs: then leave out all before the host.
+    plain = re.sub(r"(?<=://)[^@/?#]*[/?#].*@", "***@", url, flags=re.DOTALL)
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(plain)
         user, host = parts.username, parts.netloc.rpartition("@")[2]
     except ValueError:
         return url.partition("://")[0] + "://…"

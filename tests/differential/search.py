@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.backends import ALL
+from tests.backends import PLANNERS
 
 __all__ = ["SECONDS", "Search"]
 
@@ -22,7 +22,7 @@ SECONDS: Final = float(os.environ.get("HSORM_FUZZ_SECONDS") or 0)
 
 _CASES: Final = int(os.environ.get("HSORM_FUZZ_CASES") or 2_000)
 _SEED: Final = int(os.environ.get("HSORM_FUZZ_SEED") or 0)
-_SEARCHES: Final = len(ALL) + 1
+_SEARCHES: Final = len(PLANNERS) + 1
 _WORKERS: Final = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT") or 1)
 # Beyond ten hypothesis goes on with copies of what it has, in which the same filters come again.
 _WORLDS_AT_A_TIME: Final = 10

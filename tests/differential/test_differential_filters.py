@@ -23,7 +23,7 @@ from hsorm.storage.protocol import StorageAdapter
 from hsorm.storage.redis import RedisAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing.found_cases import FOUND, Found
-from tests.backends import ALL, Backend, Backends, ServerMissingError
+from tests.backends import PLANNERS, Backend, Backends, ServerMissingError
 from tests.conftest import Record, skip_missing
 from tests.differential.search import SECONDS, Search
 from tests.differential.worlds import World, changes, filters_of, worlds
@@ -67,7 +67,7 @@ class _Stores:
         self.loop.run_until_complete(_compare(store, world, filters))
 
 
-@pytest.fixture(params=ALL)
+@pytest.fixture(params=PLANNERS)
 def stores(
     request: pytest.FixtureRequest,
     loop_apart: asyncio.AbstractEventLoop,

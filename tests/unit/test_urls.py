@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hsorm.errors import StorageUrlError
+from hsorm.redis_ops.urls import target_of
 from hsorm.sql.urls import engine_url, safe_url, server_settings, sqlite_path
 from hsorm.storage import open_storage
 
@@ -53,12 +54,22 @@ def test_a_file_stands_behind_three_slashes(url: str) -> None:
         sqlite_path(url)
 
 
-@pytest.mark.parametrize("url", ["redis://", "redis://u:secret@h", "mysql://u:secret@h/db"])
+@pytest.mark.parametrize("url", ["mongodb://", "mongodb://u:secret@h", "mysql://u:secret@h/db"])
 def test_an_unknown_scheme_is_named_and_no_more(url: str) -> None:
     with pytest.raises(StorageUrlError) as caught:
         open_storage(url)
 
     assert caught.value.url == f"{url.partition(':')[0]}://…"
+
+
+@pytest.mark.parametrize("password", ["secret", "se:cret", "se/cret", "se@cret", "se#c?ret"])
+@pytest.mark.parametrize("rest", ["host:port", "host/7", "host?db=7", "host?prefix={"])
+def test_no_message_shows_a_password_of_redis(password: str, rest: str) -> None:
+    with pytest.raises(StorageUrlError) as caught:
+        target_of(f"redis://user:{password}@{rest}")
+
+    assert "cret" not in str(caught.value)
+    assert "c?ret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("password", ["secret", "se:cret", "se/cret", "se@cret", "se#c?ret"])
