@@ -94,12 +94,23 @@ def any_url(
     request: pytest.FixtureRequest, tmp_path: Path, record_property: Record
 ) -> Iterator[str]:
     """The URL of an empty database made for this test, on each backend that keeps one."""
-    name = str(request.param)
+    yield from _new_url(str(request.param), tmp_path, record_property)
+
+
+@pytest.fixture(params=("sqlite", *POSTGRES))
+def sql_url(
+    request: pytest.FixtureRequest, tmp_path: Path, record_property: Record
+) -> Iterator[str]:
+    """The URL of an empty database made for this test, on each SQL backend."""
+    yield from _new_url(str(request.param), tmp_path, record_property)
+
+
+def _new_url(name: str, folder: Path, record_property: Record) -> Iterator[str]:
     record_property("backend", name)
     with ExitStack() as stack:
         try:
             url = (
-                f"sqlite:///{tmp_path}/test.db"
+                f"sqlite:///{folder}/test.db"
                 if name == "sqlite"
                 else stack.enter_context(new_database(name))
             )

@@ -12,9 +12,9 @@ from tests.embedding.host import DEVICES, Base
 
 
 @pytest.fixture
-def host_url(any_url: str) -> str:
+def host_url(sql_url: str) -> str:
     """The URL of the host's database, empty, with a driver that is not asynchronous."""
-    return any_url.replace("postgresql://", "postgresql+psycopg://")
+    return sql_url.replace("postgresql://", "postgresql+psycopg://")
 
 
 @pytest.fixture

@@ -52,8 +52,8 @@ tag_index(Device.tags, "lastTs", "datetime")
 
 
 @pytest.fixture
-def engine(any_url: str) -> Iterator[Engine]:
-    engine = create_engine(any_url.replace("postgresql://", "postgresql+psycopg://"))
+def engine(sql_url: str) -> Iterator[Engine]:
+    engine = create_engine(sql_url.replace("postgresql://", "postgresql+psycopg://"))
     yield engine
     engine.dispose()
 

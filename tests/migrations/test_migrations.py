@@ -127,48 +127,48 @@ def test_head_is_the_newest_revision() -> None:
     assert script.get_current_head() == migrate.HEAD
 
 
-async def test_up_down_up_is_clean_and_leaves_no_drift(any_url: str) -> None:
-    await migrate_by(any_url, command.upgrade, "head")
-    await migrate_by(any_url, command.check)
-    first = await look(any_url, shape)
+async def test_up_down_up_is_clean_and_leaves_no_drift(sql_url: str) -> None:
+    await migrate_by(sql_url, command.upgrade, "head")
+    await migrate_by(sql_url, command.check)
+    first = await look(sql_url, shape)
 
-    await migrate_by(any_url, command.downgrade, "base")
-    left = await look(any_url, lambda connection: inspect(connection).get_table_names())
-    await migrate_by(any_url, command.upgrade, "head")
+    await migrate_by(sql_url, command.downgrade, "base")
+    left = await look(sql_url, lambda connection: inspect(connection).get_table_names())
+    await migrate_by(sql_url, command.upgrade, "head")
 
     assert left == ["hsorm_version"]
-    assert await look(any_url, shape) == first
+    assert await look(sql_url, shape) == first
 
 
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
-async def test_declared_indexes_are_no_drift(any_url: str) -> None:
+async def test_declared_indexes_are_no_drift(sql_url: str) -> None:
     """What people declare is theirs: no check wants it dropped, no migration does."""
-    async with open_storage(any_url, index_tags={"area": "number", "siteRef": "string"}):
-        await migrate_by(any_url, command.check)
+    async with open_storage(sql_url, index_tags={"area": "number", "siteRef": "string"}):
+        await migrate_by(sql_url, command.check)
 
 
-async def test_a_downgrade_that_would_lose_rows_stops(any_url: str) -> None:
-    async with open_storage(any_url) as store:
+async def test_a_downgrade_that_would_lose_rows_stops(sql_url: str) -> None:
+    async with open_storage(sql_url) as store:
         await store.load_entities([{"id": Ref("a")}])
 
     with pytest.raises(SystemExit, match="entities has rows"):
-        await migrate_by(any_url, command.downgrade, "base")
+        await migrate_by(sql_url, command.downgrade, "base")
 
-    async with open_storage(any_url) as store:
+    async with open_storage(sql_url) as store:
         assert await store.read_count("id") == 1
-    await migrate_by(any_url, command.downgrade, "base", lose_data="yes")
+    await migrate_by(sql_url, command.downgrade, "base", lose_data="yes")
 
 
-async def test_the_migrated_tables_are_the_models_tables(any_url: str) -> None:
-    await migrate_by(any_url, command.upgrade, "head")
-    migrated = await look(any_url, shape)
-    await migrate_by(any_url, command.downgrade, "base")
+async def test_the_migrated_tables_are_the_models_tables(sql_url: str) -> None:
+    await migrate_by(sql_url, command.upgrade, "head")
+    migrated = await look(sql_url, shape)
+    await migrate_by(sql_url, command.downgrade, "base")
 
     metadata = MetaData()
     make_tables(metadata)
-    await look(any_url, metadata.create_all)
+    await look(sql_url, metadata.create_all)
 
-    assert await look(any_url, shape) == migrated
+    assert await look(sql_url, shape) == migrated
 
 
 async def test_the_printed_sql_makes_the_same_tables(fresh_postgres_url: str) -> None:
@@ -218,26 +218,26 @@ async def test_require_without_timescale_fails_and_leaves_nothing(fresh_postgres
     await store.close()
 
 
-async def test_connect_tells_what_to_run_when_it_may_not_create(any_url: str) -> None:
+async def test_connect_tells_what_to_run_when_it_may_not_create(sql_url: str) -> None:
     with pytest.raises(SchemaOutdatedError, match="db upgrade") as caught:
-        async with open_storage(any_url, create="never"):
+        async with open_storage(sql_url, create="never"):
             pass
 
     assert (caught.value.found, caught.value.needed) == (None, migrate.HEAD)
 
 
-async def test_a_database_of_a_newer_version_is_left_alone(any_url: str) -> None:
-    await migrate_by(any_url, command.upgrade, "head")
-    await look(any_url, lambda c: c.execute(text("UPDATE hsorm_version SET version_num = '9999'")))
+async def test_a_database_of_a_newer_version_is_left_alone(sql_url: str) -> None:
+    await migrate_by(sql_url, command.upgrade, "head")
+    await look(sql_url, lambda c: c.execute(text("UPDATE hsorm_version SET version_num = '9999'")))
 
     with pytest.raises(SchemaOutdatedError, match="9999"):
-        async with open_storage(any_url):
+        async with open_storage(sql_url):
             pass
 
 
-async def test_two_that_connect_at_once_to_an_empty_database_both_can(any_url: str) -> None:
+async def test_two_that_connect_at_once_to_an_empty_database_both_can(sql_url: str) -> None:
     async def open_and_count() -> int:
-        async with open_storage(any_url) as store:
+        async with open_storage(sql_url) as store:
             return await store.read_count("id")
 
     counts = await asyncio.gather(open_and_count(), open_and_count(), open_and_count())
@@ -329,10 +329,10 @@ _LIVE_BEFORE = (
 )
 
 
-async def test_live_tags_of_older_tables_move_to_their_own(any_url: str) -> None:
+async def test_live_tags_of_older_tables_move_to_their_own(sql_url: str) -> None:
     """Whatever kind they are; other rows stay as they are, those of no dict among them."""
-    await migrate_by(any_url, command.upgrade, "0001")
-    cast = "JSONB" if any_url.startswith("postgresql") else "TEXT"
+    await migrate_by(sql_url, command.upgrade, "0001")
+    cast = "JSONB" if sql_url.startswith("postgresql") else "TEXT"
 
     def fill(connection: Connection) -> None:
         rows = [("p", _LIVE_BEFORE), ("q", '{"n": 6}'), ("odd", "[1]")]
@@ -340,11 +340,11 @@ async def test_live_tags_of_older_tables_move_to_their_own(any_url: str) -> None
         for id, tags in rows:
             connection.execute(insert, {"id": id, "tags": tags})
 
-    await look(any_url, fill)
-    await migrate_by(any_url, command.upgrade, "head")
-    await look(any_url, lambda c: c.execute(text("DELETE FROM entities WHERE id = 'odd'")))
+    await look(sql_url, fill)
+    await migrate_by(sql_url, command.upgrade, "head")
+    await look(sql_url, lambda c: c.execute(text("DELETE FROM entities WHERE id = 'odd'")))
 
-    async with open_storage(any_url) as store:
+    async with open_storage(sql_url) as store:
         point = await store.read_by_id("p")
         assert (point["curVal"], point["curStatus"]) == (Number(21.5, "°C"), "ok")
         assert await store.read_count("curVal > 20°C and n == 5") == 1

@@ -168,11 +168,15 @@ async def test_live_updates_stay_in_their_pages(
 
 
 async def _wait_for_quiet(plain: asyncpg.Connection[Any]) -> None:
-    """Wait, not for ever, until nobody else in the database holds a snapshot."""
-    for _ in range(100):
+    """Wait, not for ever, until nobody else on the server is in a transaction of some length.
+
+    In another database, too: what was changed since a transaction that writes began is kept.
+    """
+    for _ in range(300):
         held = await plain.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL "
-            "AND datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL) "
+            "AND xact_start < clock_timestamp() - interval '0.2 s' AND pid <> pg_backend_pid()"
         )
         if held == 0:
             return
