@@ -16,12 +16,18 @@ from hsorm.storage.timescale import TimescaleAdapter
 from tests.backends import ALL, Backend, Backends, ServerMissingError
 from tests.conftest import Record, skip_missing
 
+
+def _is_text(char: str) -> bool:
+    # Not by a set of both ends of the surrogates: ruff takes them for one, and deletes the other.
+    return not "\ud800" <= char <= "\udfff"
+
+
 _CHARS = st.one_of(
     st.sampled_from(
         "aAbBkKsSiIıſ\u212aßẞσςΣµμé É12²_-/ \\\"'[]^%*?.|(){}$\n\t\u3000会。ǅ"
         "ιΙ\u0345\u0301вВ\u1c80აᲐ\u2067\uff00😀"
     ),
-    st.sampled_from(sorted({end for pair in SEPARATORS for end in pair} - {"\0", "\ud800"})),
+    st.sampled_from([end for pair in SEPARATORS for end in pair if end != "\0" and _is_text(end)]),
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 )
 _TEXTS = st.text(_CHARS, max_size=8)
