@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -38,6 +38,7 @@ __all__ = [
     "Node",
     "Or",
     "Path",
+    "size_of",
     "terms_of",
 ]
 
@@ -256,6 +257,28 @@ def terms_of(node: Node) -> int:
     return 1
 
 
+def size_of(node: Node) -> int:
+    """Return about how many characters the names and the texts of a filter have."""
+    match node:
+        case And(terms) | Or(terms):
+            size: int | None = node.__dict__.get("size")
+            return sum(map(size_of, terms)) if size is None else size
+        case Has(path) | Missing(path):
+            return sum(map(len, path.names))
+        case Cmp(path, val=str() | Ref() | Uri() | Symbol() as val):
+            return sum(map(len, path.names)) + len(val if isinstance(val, str) else val.val)
+        case Cmp(path, val=Number(unit=str() as unit)):
+            return sum(map(len, path.names)) + len(unit)
+        case Cmp(path):
+            return sum(map(len, path.names))
+        case IsA(symbol):
+            return len(symbol.val)
+        case IsSpec(name):
+            return len(name)
+        case _:
+            assert_never(node)
+
+
 def is_bare_not(node: Node) -> bool:
     """Tell whether a term is the tag named `not`: before `and` it would read as "no tag `and`"."""
     return type(node) is Has and node.path.names == ("not",)
@@ -271,8 +294,7 @@ def _check_terms(node: And | Or) -> None:
     if count > MAX_TERMS:
         raise ValueError(_TOO_MANY)
     # Kept beside the fields, so that building a deep tree stays linear.
-    node.__dict__["levels"] = levels
-    node.__dict__["count"] = count
+    node.__dict__.update(levels=levels, count=count, size=sum(map(size_of, node.terms)))
 
 
 class And(msgspec.Struct, frozen=True, dict=True):

@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import tee
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Boolean, Index, Select, Table, Text, column, func, select, table
 from sqlalchemy.exc import DBAPIError
@@ -31,7 +31,7 @@ from hsorm.codecs import hayson
 from hsorm.codecs.hayson import to_json
 from hsorm.errors import MissingExtraError, StorageError, StorageUrlError, UnknownEntityError
 from hsorm.filter import parse
-from hsorm.filter.ast import Node
+from hsorm.filter.ast import Node, size_of
 from hsorm.filter.shape import shape_of
 from hsorm.kinds import REMOVE, Entity
 from hsorm.sql import changing, statements
@@ -47,6 +47,7 @@ from hsorm.storage._pg_listen import listen_to
 from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
 from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
+from hsorm.storage._remembered import Remembered
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_rows, is_possible
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
@@ -66,6 +67,22 @@ _KEPT = 4
 # where it expects more ids behind a ref than fit into memory, it does not hash them, but looks
 # through all of them for each row: at a million entities that never ends.
 _OPTIONS = "-c jit=off -c work_mem=64MB"
+
+
+_SHORT_SQL = 32_768  # a path of eight names is 23,000 characters, most filters are 1,000 to 8,000
+_SHORT_FILTER = 4_096
+
+_Asked: TypeAlias = tuple[str, str | Node, int | None, Search]
+"""What is asked for, of which filter, with which limit and search."""
+
+_Statement: TypeAlias = tuple[str, list[Any]]
+"""SQL, and what is bound in it."""
+
+
+def _is_short(asked: _Asked, statement: _Statement) -> bool:
+    filter = asked[1]
+    size = len(filter) if isinstance(filter, str) else size_of(filter)
+    return size <= _SHORT_FILTER and len(statement[0]) <= _SHORT_SQL
 
 
 class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
@@ -112,9 +129,10 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
         )
         # There are no such tables here, and statements take half as long to build without.
         self.tables = replace(self.tables, tag_index=None, word_index=None)
-        self._selection = lru_cache(_REMEMBERED)(self._select)
-        self._count = lru_cache(_REMEMBERED)(self._select_count)
-        self._templates: dict[Hashable, Template] = {}
+        self._templates: Remembered[Hashable, Template] = Remembered(
+            _REMEMBERED, lambda key, template: len(template.sql) <= _SHORT_SQL
+        )
+        self._statements: Remembered[_Asked, _Statement] = Remembered(_REMEMBERED, _is_short)
         self._prepared = lru_cache(_REMEMBERED)(self._prepare)
         self._listener: Listener | None = None
         self._kept: list[_Kept] = []
@@ -134,9 +152,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
     # prepared statement on its pooled connection costs none of that. docs/decisions.md has the
     # figures.
 
-    def _select(
-        self, filter: str | Node, most: int | None, search: Search
-    ) -> tuple[str, list[Any]]:
+    def _select(self, filter: str | Node, most: int | None, search: Search) -> _Statement:
         """Return the SQL of a read, and what is bound in it."""
 
         def build(node: Node) -> Select[Any]:
@@ -144,7 +160,9 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
 
         return self._templated(("read", most is None), filter, most, search, build)
 
-    def _select_count(self, filter: str | Node, search: Search) -> tuple[str, list[Any]]:
+    def _select_count(self, filter: str | Node, search: Search) -> _Statement:
+        """Return the SQL of a count, and what is bound in it."""
+
         def build(node: Node) -> Select[Any]:
             return statements.count_entities(self.tables, node, search=search)
 
@@ -157,7 +175,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
         most: int | None,
         search: Search,
         build: Callable[[Node], Select[Any]],
-    ) -> tuple[str, list[Any]]:
+    ) -> _Statement:
         """Return SQL and what is bound in it, for a filter of a known shape without building it."""
         node = parse(filter) if isinstance(filter, str) else filter
         shape = None if search.words else shape_of(node)
@@ -171,9 +189,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
             found = template_of(sql, names, params, shape) if recorder.complete else None
             if found is None:
                 return self._compiled(build(node))
-            if len(self._templates) >= _REMEMBERED:
-                del self._templates[next(iter(self._templates))]
-            template = self._templates[key] = found
+            self._templates.put(key, found)
+            template = found
         return template.sql, template.args(shape, most)
 
     async def _fetch(self, statement: Select[Any]) -> Sequence[Any]:
@@ -187,10 +204,20 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
                 return rows
 
     async def _fetch_matching(self, filter: str | Node, most: int | None, search: Search) -> Rows:
-        return await self._fetch_compiled(*self._selection(filter, most, search))
+        asked = "read", filter, most, search
+        found = self._statements.get(asked)
+        if found is None:
+            found = self._select(filter, most, search)
+            self._statements.put(asked, found)
+        return await self._fetch_compiled(*found)
 
     async def _fetch_count(self, filter: str | Node, search: Search) -> Rows:
-        return await self._fetch_compiled(*self._count(filter, search))
+        asked = "count", filter, None, search
+        found = self._statements.get(asked)
+        if found is None:
+            found = self._select_count(filter, search)
+            self._statements.put(asked, found)
+        return await self._fetch_compiled(*found)
 
     async def _plan(self, sql: str, params: Sequence[Any]) -> Iterable[str]:
         return [line for (line,) in await self._fetch_compiled(f"EXPLAIN {sql}", params)]

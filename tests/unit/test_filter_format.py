@@ -22,7 +22,7 @@ from hsorm.filter import (
     parse,
     print_filter,
 )
-from hsorm.filter.ast import MAX_NESTING, MAX_TERMS, terms_of
+from hsorm.filter.ast import MAX_NESTING, MAX_TERMS, size_of, terms_of
 from hsorm.filter.format import print_literal
 from hsorm.kinds import Number, Ref, Symbol, Uri, equal
 from tests.unit.filter_strategies import literals, nodes
@@ -178,6 +178,13 @@ def test_the_deepest_tree_prints_and_a_deeper_one_cannot_be_built() -> None:
     assert Or((node, A))  # takes no parentheses
     with pytest.raises(ValueError, match="levels"):
         And((A, node))
+
+
+@given(nodes())
+def test_the_size_is_about_that_of_the_text(node: Node) -> None:
+    """Not by much more than words, operators, escapes and numbers may take."""
+    assert size_of(copy.copy(node)) == size_of(node) <= len(print_filter(node))
+    assert len(print_filter(node)) <= 12 * size_of(node) + 60 * terms_of(node)
 
 
 def test_the_longest_tree_and_a_longer_one_that_cannot_be_built() -> None:

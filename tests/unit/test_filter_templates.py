@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from hsorm.errors import StorageUnavailableError
 from hsorm.filter import parse
 from hsorm.filter.ast import And, Cmp, CmpOp, Node, Or, Path
 from hsorm.filter.shape import shape_of
@@ -20,6 +21,13 @@ from tests.unit.filter_strategies import literals, nodes
 def _adapter() -> TimescaleAdapter:
     """An adapter that compiles statements, and is never connected."""
     return TimescaleAdapter(engine=create_async_engine("postgresql+asyncpg://nobody@nowhere/none"))
+
+
+def _unreachable() -> TimescaleAdapter:
+    """An adapter that gets as far as its database, which is not there."""
+    adapter = TimescaleAdapter(dsn="postgresql://nobody@127.0.0.1:1/none")
+    adapter._connected = True
+    return adapter
 
 
 _ADAPTER = _adapter()
@@ -84,12 +92,42 @@ def test_one_statement_is_compiled_for_many_literals(adapter: TimescaleAdapter) 
     assert len(adapter._templates) == before + 1
 
 
-def test_what_is_remembered_is_bounded(adapter: TimescaleAdapter) -> None:
-    for i in range(1_100):
-        adapter._selection(f"t{i} == {i}", None, NO_SEARCH)
+async def _ask(adapter: TimescaleAdapter, filter: str | Node) -> None:
+    """Read and count as far as the statement, which nobody answers."""
+    for asked in (
+        adapter._fetch_matching(filter, None, NO_SEARCH),
+        adapter._fetch_count(filter, NO_SEARCH),
+    ):
+        with pytest.raises(StorageUnavailableError):
+            await asked
 
-    assert len(adapter._templates) <= 1_024
-    assert adapter._selection.cache_info().currsize <= 1_024
+
+async def test_what_is_remembered_is_bounded() -> None:
+    adapter = _unreachable()
+    for i in range(600):
+        await _ask(adapter, f"t{i} == {i}")
+
+    assert len(adapter._templates) == 1_024
+    assert len(adapter._statements) == 1_024
+
+
+async def test_nothing_large_is_remembered() -> None:
+    """Neither a long filter, as text or as a tree, nor a long statement of a short one."""
+    adapter = _unreachable()
+    long_text = 'dis == "' + "x" * 5_000 + '"'
+    long_sql = " or ".join(f"siteRef->t{i}" for i in range(50))
+
+    await _ask(adapter, long_text)
+    await _ask(adapter, parse(long_text))
+    await _ask(adapter, parse(f"site and ({long_text} or ahu)"))
+    assert len(adapter._statements) == 0
+    assert len(adapter._templates) == 4  # two shapes, without the text
+    await _ask(adapter, long_sql)
+    assert (len(adapter._statements), len(adapter._templates)) == (0, 4)
+
+    await _ask(adapter, 'dis == "x"')
+    await _ask(adapter, parse('dis == "x"'))
+    assert (len(adapter._statements), len(adapter._templates)) == (4, 4)
 
 
 @pytest.mark.parametrize(
