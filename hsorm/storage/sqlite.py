@@ -151,6 +151,7 @@ class SqliteAdapter(SqlAdapter):
         # Looked at first: a write would wait for whoever writes, for nothing most of the time.
         there = await self._index_names()
         missing = [index for index in indexes if index.name not in there]
+        _check_cases(missing, there)
         if missing:
             async with self._begin() as connection:
                 for index in missing:
@@ -341,6 +342,18 @@ class SqliteAdapter(SqlAdapter):
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
         yield _Look(self)
+
+
+def _check_cases(indexes: Sequence[Index], there: Iterable[str]) -> None:
+    # IF NOT EXISTS would take the other one for what is asked for, and say nothing.
+    others = {name.casefold(): name for name in there}
+    for name in (str(index.name) for index in indexes):
+        other = others.setdefault(name.casefold(), name)
+        if other != name:
+            raise StorageError(
+                f"the index {name} cannot stand beside {other}: SQLite does not tell names that "
+                "differ in case alone; drop the other one, or rename the tag"
+            )
 
 
 class _ConnectionWork:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hsorm.errors import StorageError
+from hsorm.sql.indexes import Indexed
 from hsorm.storage.sqlite import SqliteAdapter
 from tests.indexed import DECLARED, FEW, ranges, stamped_building
 
@@ -68,3 +70,27 @@ async def test_they_are_made_and_dropped_by_name(tmp_path: Path) -> None:
             "entities_area_number_ix"
         ]
         assert there() == {"entities_dis_string_ix"}
+
+
+async def test_names_that_differ_in_case_alone_are_the_same(tmp_path: Path) -> None:
+    """To SQLite, which would make the second one and say nothing."""
+    async with SqliteAdapter(tmp_path / "case.db") as store:
+        assert await store.create_indexes({"siteArea": "number"}) == ["entities_siteArea_number_ix"]
+
+        clashing: list[dict[str, Indexed]] = [
+            {"sitearea": "number"},
+            {"n": "number", "sitearea": "number"},
+        ]
+        for declared in clashing:
+            with pytest.raises(StorageError, match="entities_siteArea_number_ix") as caught:
+                await store.create_indexes(declared)
+            assert "case" in str(caught.value)
+        with pytest.raises(StorageError, match="case"):
+            await store.create_indexes({"aB": "date", "ab": "date"})
+
+        assert await store.create_indexes({"siteArea": "number", "sitearea": "string"}) == [
+            "entities_sitearea_string_ix"
+        ]
+        assert await store.drop_indexes({"sitearea": "number", "n": "number"}) == []
+        assert await store.drop_indexes({"siteArea": "number"}) == ["entities_siteArea_number_ix"]
+        assert await store.create_indexes({"sitearea": "number"}) == ["entities_sitearea_number_ix"]
