@@ -21,6 +21,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Dialect,
+    Double,
     Float,
     Numeric,
     String,
@@ -42,6 +43,7 @@ __all__ = [
     "NUMBER",
     "REF",
     "AnyRef",
+    "AsDouble",
     "AtTag",
     "ChangedSince",
     "Construct",
@@ -147,6 +149,17 @@ class NumberAt(AtTag):
     """A bare JSON number; only to be asked for where `KindAt` says `num`."""
 
     type = NUMBER
+
+
+class AsDouble(Construct):
+    """A number as a double, infinity where it is beyond them all."""
+
+    type = Double()
+    _parts = ("number",)
+    _traverse_internals = [("number", InternalTraversal.dp_clauseelement)]
+
+    def __init__(self, number: ColumnElement[Any]) -> None:
+        self.number = number
 
 
 class SubDict(AtTag):

@@ -23,7 +23,16 @@ from sqlalchemy.types import JSON, TypeDecorator
 
 from hsorm.codecs import hayson
 from hsorm.sql import constructs
-from hsorm.sql.constructs import IsInstant, KindAt, NumberAt, SubDict, TextAt, Variant, bound
+from hsorm.sql.constructs import (
+    AsDouble,
+    IsInstant,
+    KindAt,
+    NumberAt,
+    SubDict,
+    TextAt,
+    Variant,
+    bound,
+)
 
 __all__ = ["TagValue"]
 
@@ -58,10 +67,13 @@ class TagValue(SubDict):
         bare = KindAt(tags, *names, "val") == constructs.constant("num")
         in_unit = true() if unit is None else own_unit == bound(unit)
         number = case(
-            (kind == constructs.constant("num"), NumberAt(tags, *names) if not unit else null()),
+            (
+                kind == constructs.constant("num"),
+                AsDouble(NumberAt(tags, *names)) if not unit else null(),
+            ),
             (
                 case((kind == constructs.constant("number"), and_(bare, in_unit)), else_=None),
-                NumberAt(tags, *names, "val"),
+                AsDouble(NumberAt(tags, *names, "val")),
             ),
         )
         return cast(number, Double())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,9 @@ from sqlalchemy import (
     create_engine,
     delete,
     func,
+    insert,
     literal,
+    literal_column,
     select,
     update,
 )
@@ -221,6 +224,30 @@ def test_a_tag_as_a_typed_value(session: Session, value: Any, expected: dict[int
     found = dict(tuple(row) for row in session.execute(select(Machine.id, value)))
 
     assert {id: val for id, val in found.items() if val is not None} == expected
+
+
+def test_numbers_that_no_double_holds(session: Session) -> None:
+    """Rows of other people's SQL: as they are read, and no end of the query."""
+    texts = [
+        *("1e400", "-1e400", "1e-400", "-1e-400", "5e-324", "-5e-324", "2.48e-324", "2.47e-324"),
+        *("1.7976931348623157e308", "1.797693134862315807e308", "1.797693134862315808e308"),
+        *("0", "1", "9" * 500, "0.1000000000000000055511151231257827"),
+        '{"_kind": "number", "val": 1e400}', '{"_kind": "number", "val": 1e-400, "unit": "kW"}',
+    ]  # fmt: skip
+    for id, text in enumerate(texts, 101):
+        tags = f'{{"n": {text}}}'
+        session.execute(
+            insert(Machine).values(id=id, type="machine", tags=literal_column(f"'{tags}'"))
+        )
+    number = Machine.tags["n"].as_number()
+
+    query = select(number).where(Machine.id > 100)
+    found = session.scalars(query.order_by(Machine.id)).all()
+    ordered = session.scalars(query.order_by(number)).all()
+
+    in_objects = [math.inf, 0.0]
+    assert found == [*map(float, texts[: -len(in_objects)]), *in_objects]
+    assert ordered == sorted(found)
 
 
 def test_order_by_a_tag(session: Session) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
 from typing import Any
 
 import asyncpg
 import pytest
 
 from hsorm.errors import CodecError
+from hsorm.filter.format import print_literal
 from hsorm.kinds import MARKER, Number, Ref
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing.conformance.examples import ids
@@ -63,6 +65,8 @@ _FILTERS = {
     "ref->n == 5": {"dict", "dict-kind", "ref", "refs"},
     "at == 2024-03-10T06:00:00Z": {"utc"},
     "at > 2024-03-10T06:00:00Z": {"nanos"},
+    "at == 2024-03-10T06:00:00.123456Z": {"nanos"},
+    "at > 2024-03-10T06:00:00.123456Z": set(),
     "at->date == 2024-03-10": {"nanos", "utc"},
     "at->time < 2:00": {"nanos"},
     "site and not n and not at": {"null"},
@@ -82,6 +86,45 @@ async def test_odd_rows_are_filtered_and_read(
 
     assert set(ids(await store.read(filter))) == _FILTERS[filter]
     assert await store.read_count(filter) == len(_FILTERS[filter])
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_instants_are_cut_as_they_are_read(
+    store: TimescaleAdapter, sql: asyncpg.Connection[Any], indexed: bool
+) -> None:
+    """K4: behind microseconds, with and without a declared index, whose keys are cut as well."""
+    stamp = '{"at": {"_kind": "dateTime", "val": "2024-03-10T06:00:00.'
+    digits = ("1234567Z", "123456Z", "9999999Z", "99999951+00:00", "1234565-00:00", "12+00:00")
+    await _insert(sql, {f"e{i}": f'{stamp}{text}"}}}}' for i, text in enumerate(digits)})
+    if indexed:
+        await store.create_indexes({"at": "datetime"})
+
+    read = {entity["id"].val: entity["at"] for entity in await store.read("id")}
+
+    for val in set(read.values()):
+        for op, compare in (("==", operator.eq), ("<", operator.lt), (">=", operator.ge)):
+            matching = [id for id, at in sorted(read.items()) if compare(at, val)]
+            assert ids(await store.read(f"at {op} {print_literal(val)}")) == matching
+
+
+async def test_numbers_that_only_reading_makes_equal(
+    store: TimescaleAdapter, sql: asyncpg.Connection[Any]
+) -> None:
+    """What docs/filters.md says of them: they are compared as they stand, and read as doubles."""
+    texts = {
+        "integer": "9007199254740993",
+        "fraction": "0.1000000000000000055511151231257827",
+        "text": '{"_kind": "number", "val": "5"}',
+    }
+    await _insert(sql, {id: f'{{"n": {text}}}' for id, text in texts.items()})
+
+    read = {entity["id"].val: entity["n"] for entity in await store.read("n")}
+
+    assert read == {"integer": Number(2.0**53), "fraction": Number(0.1), "text": Number(5)}
+    for filter in ("n == 9007199254740992", "n == 0.1", "n == 5"):
+        assert ids(await store.read(filter)) == []
+    assert ids(await store.read("n > 9007199254740992")) == ["integer"]
+    assert ids(await store.read("n > 0.1 and n < 1")) == ["fraction"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql.constructs import (
     AnyRef,
+    AsDouble,
     ChangedSince,
     CurrentCursor,
     EachItem,
@@ -92,6 +93,20 @@ def _number_at(element: NumberAt, compiler: SQLCompiler, **kw: Any) -> str:
     return f"{_json(compiler, element.tags, element.names, **kw)}::numeric"
 
 
+# Where a double is infinite, and where it is zero: a cast would end the query there.
+_INFINITE = 2**1024 - 2**970
+_ZERO = "2.4703282292062327208e-324"
+
+
+@compiles(AsDouble)
+def _as_double(element: AsDouble, compiler: SQLCompiler, **kw: Any) -> str:
+    number = compiler.process(element.number, **kw)
+    return (
+        f"CASE WHEN {number} >= {_INFINITE} THEN 'Infinity' WHEN {number} <= -{_INFINITE} THEN "
+        f"'-Infinity' WHEN abs({number}) <= {_ZERO} THEN 0 ELSE {number}::float8 END"
+    )
+
+
 @compiles(SubDict)
 def _sub_dict(element: SubDict, compiler: SQLCompiler, **kw: Any) -> str:
     return _json(compiler, element.tags, element.names, **kw)
@@ -115,7 +130,9 @@ def _is_instant(element: IsInstant, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(Instant)
 def _instant(element: Instant, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST({compiler.process(element.text, **kw)} AS TIMESTAMP WITH TIME ZONE)"
+    # Cut after microseconds, as it is read; by itself PostgreSQL rounds.
+    text = rf"regexp_replace({compiler.process(element.text, **kw)}, '(\.\d{{6}})\d+', '\1')"
+    return f"CAST({text} AS TIMESTAMP WITH TIME ZONE)"
 
 
 @compiles(Variant)

@@ -11,6 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql.constructs import (
     AnyRef,
+    AsDouble,
     ChangedSince,
     CurrentCursor,
     EachItem,
@@ -66,6 +67,11 @@ def _kind_at(element: KindAt, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(NumberAt, "sqlite")
 def _value_at(element: TextAt | NumberAt, compiler: SQLCompiler, **kw: Any) -> str:
     return f"({compiler.process(element.tags, **kw)} ->> {_path(*element.names)})"
+
+
+@compiles(AsDouble, "sqlite")
+def _as_double(element: AsDouble, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.number, **kw)} AS REAL)"
 
 
 @compiles(SubDict, "sqlite")
