@@ -110,6 +110,8 @@ class AtTag(Construct):
 
     def __init__(self, tags: ColumnElement[Any], *names: str) -> None:
         for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"a tag has a name, which {name!r} is none")
             # A filter built by hand could hold any text as a name, and this one goes into SQL.
             if not (name.isascii() and name.isidentifier()):
                 raise InvalidTagError(None, name, "no name of a tag")

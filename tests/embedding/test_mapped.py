@@ -33,6 +33,7 @@ from sqlalchemy.orm import (
 )
 
 from hsorm import MARKER, NA, Coord, Entity, Number, Ref, Tags, compile_filter
+from hsorm.errors import InvalidTagError
 from hsorm.sql import EntitySource
 
 SITE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -248,6 +249,14 @@ def test_numbers_that_no_double_holds(session: Session) -> None:
     in_objects = [math.inf, 0.0]
     assert found == [*map(float, texts[: -len(in_objects)]), *in_objects]
     assert ordered == sorted(found)
+
+
+def test_a_tag_has_a_name(session: Session) -> None:
+    for no_name in (0, None, ("a", "b")):
+        with pytest.raises(TypeError, match="name"):
+            Machine.tags[no_name]
+    with pytest.raises(InvalidTagError):
+        Machine.tags["no name"]
 
 
 def test_order_by_a_tag(session: Session) -> None:
