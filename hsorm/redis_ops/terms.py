@@ -28,9 +28,10 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
-from hsorm.kinds import Marker, Number, Ref, Symbol, Uri, instant, is_list, is_tag_name
+from hsorm.kinds import Marker, Number, Ref, Symbol, Uri, instant, is_list
+from hsorm.ops.index_tags import Indexed, check_index_tags
 from hsorm.ops.live import LIVE_TAGS
 
 __all__ = [
@@ -49,9 +50,6 @@ __all__ = [
     "unit_token",
     "value_token",
 ]
-
-Indexed: TypeAlias = Literal["number", "string", "date", "datetime"]
-"""The kinds of values that can be indexed by order; strings are by equality only, always."""
 
 Indexes: TypeAlias = frozenset[tuple[str, str]]
 """The declared indexes, as tag and kind."""
@@ -184,13 +182,7 @@ def check_indexes(declared: Mapping[str, str]) -> Indexes:
     Raises:
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
-    kinds = get_args(Indexed)
-    for name, kind in declared.items():
-        if not is_tag_name(name):
-            raise ValueError(f"{name!r} is no name of a tag")
-        if kind not in kinds:
-            one_of = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-            raise ValueError(f"tag {name}: an index is of kind {one_of}, not {kind!r}")
+    check_index_tags(declared)
     return frozenset(declared.items())
 
 

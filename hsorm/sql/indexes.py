@@ -14,8 +14,8 @@ from typing import Any, Final, get_args
 from sqlalchemy import Column, Index, MetaData, Table, event, inspect
 from sqlalchemy.sql.elements import quoted_name
 
-from hsorm.kinds import is_tag_name
-from hsorm.sql.keys import Indexed, key_of
+from hsorm.ops.index_tags import Indexed, check_index_tags
+from hsorm.sql.keys import key_of
 
 __all__ = [
     "Indexed",
@@ -66,21 +66,6 @@ def tag_index(tags: Any, name: str, kind: Indexed) -> Index:
     else:
         take_name(index, index.table)
     return index
-
-
-def check_index_tags(declared: Mapping[str, str]) -> None:
-    """Check what is to be indexed, the kind by the tag.
-
-    Raises:
-        ValueError: There is no such kind of index, or a name is none of a tag.
-    """
-    kinds = get_args(Indexed)
-    for name, kind in declared.items():
-        if not is_tag_name(name):
-            raise ValueError(f"{name!r} is no name of a tag")
-        if kind not in kinds:
-            one_of = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-            raise ValueError(f"tag {name}: an index is of kind {one_of}, not {kind!r}")
 
 
 def _column_of(tags: Any) -> Column[Any]:

@@ -12,7 +12,7 @@ units, texts that only begin alike. The exact condition stands beside it, and is
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.dialects.postgresql import TIMESTAMP
@@ -20,6 +20,7 @@ from sqlalchemy.types import BigInteger, Text, TypeEngine
 
 from hsorm.filter.ast import CmpOp
 from hsorm.kinds import Number
+from hsorm.ops.index_tags import Indexed
 from hsorm.sql.constructs import NUMBER, AtTag, OfText, bound_number, bound_of
 
 __all__ = [
@@ -35,9 +36,6 @@ __all__ = [
     "range_of",
     "utc_text",
 ]
-
-Indexed: TypeAlias = Literal["number", "string", "date", "datetime"]
-"""The kinds of values that an index can be declared for."""
 
 CUT: Final = 250
 """So many characters of a text are in its key: PostgreSQL takes no more than 2,700 bytes."""

@@ -6,7 +6,6 @@ its own session.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +27,6 @@ from sqlalchemy import (
     not_,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.types import JSON, TypeEngine
 
 from hsorm.codecs.hayson import to_json
@@ -48,12 +46,9 @@ __all__ = [
     "Search",
     "count_entities",
     "delete_history_at",
-    "delete_history_listed",
     "matching",
     "select_by_ids",
     "select_entities",
-    "select_entity_to_stay",
-    "select_history",
     "staging_of",
     "stored_columns",
     "upsert",
@@ -149,13 +144,6 @@ def select_by_ids(tables: Tables, ids: Sequence[str]) -> Select[Any]:
     return select(*_row(tables)).where(listed, _in_use(tables))
 
 
-def select_entity_to_stay(tables: Tables, id: str) -> Select[Any]:
-    """Select the id of one entity, which nobody deletes before the transaction ends."""
-    entities = tables.entities
-    statement = select(entities.c.id).where(entities.c.id == bound(id))
-    return statement.with_for_update(read=True, key_share=True)
-
-
 def upsert(table: Table, dialect: str, source: Table | None = None) -> Insert:
     """Insert rows, or replace those with the same key.
 
@@ -197,26 +185,6 @@ def staging_of(table: Table) -> Table:
         prefixes=["TEMPORARY"],
         postgresql_on_commit="DROP",
     )
-
-
-def select_history(tables: Tables, id: str, start: dt.datetime, end: dt.datetime) -> Select[Any]:
-    """Select `ts`, `val` and `obj` (as text) of one point in `[start, end)`, oldest first."""
-    history = tables.history
-    # A span may cover several chunks, whose order is the planner's choice without ORDER BY; the key
-    # yields this order by itself.
-    return (
-        select(history.c.ts, history.c.val, cast(history.c.obj, Text()).label("obj"))
-        .where(history.c.point_id == bound(id), history.c.ts >= start, history.c.ts < end)
-        .order_by(history.c.ts)
-    )
-
-
-def delete_history_listed(tables: Tables) -> Delete:
-    """Delete the items of the point `item_point` at an array of timestamps (PostgreSQL)."""
-    history = tables.history
-    point = bindparam("item_point", type_=Text())
-    stamps = bindparam("item_stamps", type_=ARRAY(TIMESTAMP(timezone=True)))
-    return delete(history).where(history.c.point_id == point, history.c.ts == func.any(stamps))
 
 
 def delete_history_at(tables: Tables) -> Delete:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from hsorm.errors import UnknownEntityError
 from hsorm.his.arrays import Columns, as_arrays, as_frame, as_table, columns_of, records_of_arrow
-from hsorm.his.batches import PointItems, all_items, group_records, one_zone
+from hsorm.his.batches import PointItems, all_items, group_records, joined, one_zone
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.span import ALWAYS, Range, Span, span_of
 from hsorm.kinds import Entity, Number, Ref, as_ref
@@ -79,13 +79,17 @@ class History(Rollups):
             UnknownEntityError: One of the points was deleted meanwhile.
         """
 
-    @abstractmethod
     async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
         """Merge checked items that come in parts, in this order, all or nothing.
+
+        Here all at once, for backends that hold the whole of a write anyway.
 
         Returns:
             How many they were.
         """
+        points = joined([part async for part in parts])
+        await self._his_store(points)
+        return all_items(points)
 
     @abstractmethod
     async def _his_remove(self, id: str, span: Span) -> int:

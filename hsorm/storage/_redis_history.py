@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from hsorm.errors import UnknownEntityError
 from hsorm.his.arrays import Columns, load_numpy
-from hsorm.his.batches import PointItems, all_items, joined
+from hsorm.his.batches import PointItems
 from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
 from hsorm.redis_ops.client import Command
@@ -101,13 +101,6 @@ class RedisHistory(RedisReads, History):
                 raise UnknownEntityError(exc.id) from None
 
         await self._until_made(attempt)
-
-    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
-        # Redis holds all of a transaction before it makes it; so does who sends it.
-        taken = [part async for part in parts]
-        points = joined(taken)
-        await self._his_store(points)
-        return all_items(points)
 
     async def _his_remove(self, id: str, span: Span) -> int:
         if span.start >= span.end:

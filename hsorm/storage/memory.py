@@ -20,7 +20,7 @@ from hsorm.errors import (
 )
 from hsorm.filter import parse
 from hsorm.filter.ast import Node
-from hsorm.his.batches import PointItems, all_items, joined
+from hsorm.his.batches import PointItems
 from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
 from hsorm.kinds import Entity, Kind, Number, Ref, as_ref
@@ -362,13 +362,6 @@ class InMemoryAdapter(BaseAdapter, History):
             if items:
                 series.write(items)
             self._state.log.note_history(id)
-
-    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
-        # They are all going to be kept here anyway.
-        taken = [part async for part in parts]
-        points = joined(taken)
-        await self._his_store(points)
-        return all_items(points)
 
     async def _his_remove(self, id: str, span: Span) -> int:
         count = self._series(id).clear(span)

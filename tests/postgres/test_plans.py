@@ -214,12 +214,15 @@ async def test_a_change_reads_its_entity_from_the_primary_key(loaded: TimescaleA
     assert _indexes(plan) == {"entities_pkey"}
 
 
+def _read(store: TimescaleAdapter, start: dt.datetime, end: dt.datetime) -> ClauseElement:
+    """Return what `his_read` runs for one point."""
+    values = {"points": ["p2"], "start": start, "end": end, "most": None}
+    return history.items_packed(store.tables, "postgresql").params(**values)
+
+
 async def test_history_is_read_in_the_order_of_its_key(loaded: TimescaleAdapter) -> None:
     """Without a Sort: the key yields the order by itself."""
-    plan = await _plan(
-        loaded,
-        statements.select_history(loaded.tables, "p2", _START, _START + dt.timedelta(days=20)),
-    )
+    plan = await _plan(loaded, _read(loaded, _START, _START + dt.timedelta(days=20)))
 
     assert _of_type(plan, "Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan") == []
     assert _of_type(plan, "Index Scan", "Index Only Scan") != []
@@ -230,9 +233,8 @@ async def test_a_day_of_history_touches_the_chunks_of_that_day(loaded: Timescale
     """By the key: of few rows the planner may think that sorting them is cheaper than order."""
     start = _START + dt.timedelta(days=10)
 
-    plan = await _plan(
-        loaded, statements.select_history(loaded.tables, "p2", start, start + dt.timedelta(days=1))
-    )
+    values = {"points": ["p2"], "start": start, "end": start + dt.timedelta(days=1)}
+    plan = await _plan(loaded, history.items_copied(loaded.tables).params(**values))
 
     assert _of_type(plan, "Seq Scan") == []
     assert all(name.endswith("history_pkey") for name in _indexes(plan))
