@@ -157,11 +157,28 @@ class FeedTests:
 
     async def test_a_cursor_expires_with_what_it_would_miss(self, store: StorageAdapter) -> None:
         """A removal that was forgotten; a cursor from after it goes on."""
+        after = await self._forget_one(store)
+        for _ in range(50):
+            # A transaction that was open all the while, be it in another database of the server,
+            # could be what was forgotten, for all that PostgreSQL tells.
+            if after is not None:
+                break
+            await asyncio.sleep(0.2)
+            after = await self._forget_one(store)
+
+        assert after is not None
+        assert list(await store.changes(after)) == []
+        assert sorted(_ids(await store.changes())) == ["ahu-1", "site-1"]
+
+    async def _forget_one(self, store: StorageAdapter) -> str | None:
+        """Return a cursor from after a removal that is forgotten; None where it expired, too."""
         await store.load_entities(ALL)
         before = (await store.changes()).cursor
         await store.delete("temp-1")
-        after = (await store.changes(before)).cursor
-
+        try:
+            after = (await store.changes(before)).cursor
+        except CursorExpiredError:
+            return None
         kept = await store.prune(dt.timedelta(days=1))
         still_there = _ids(await store.changes(before))
         forgotten = await store.prune(_NOW)
@@ -170,8 +187,11 @@ class FeedTests:
         with pytest.raises(CursorExpiredError) as caught:
             await store.changes(before)
         assert caught.value.cursor == before
-        assert list(await store.changes(after)) == []
-        assert sorted(_ids(await store.changes())) == ["ahu-1", "site-1"]
+        try:
+            await store.changes(after)
+        except CursorExpiredError:
+            return None
+        return after
 
     async def test_forgetting_leaves_what_exists(self, store: StorageAdapter) -> None:
         """Also what is in the trash, or was removed and made again."""
