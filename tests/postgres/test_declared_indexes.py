@@ -21,8 +21,8 @@ from tests.postgres.conftest import FilledServers
 
 _POINTS = 99_000
 
-# On one worker, for each would make the indexes anew.
-pytestmark = pytest.mark.xdist_group("declared indexes")
+# On one worker, for each would make the indexes anew; see test_plans.py.
+pytestmark = pytest.mark.xdist_group("long transactions")
 
 
 async def _fill(store: TimescaleAdapter) -> None:

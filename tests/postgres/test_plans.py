@@ -17,8 +17,9 @@ from tests.backends import POSTGRES
 from tests.conftest import Record
 from tests.postgres.conftest import FilledServers
 
-# On one worker: to fill the tables takes longer than all that is asked of them.
-pytestmark = pytest.mark.xdist_group("plans")
+# On one worker: to fill the tables takes longer than all that is asked of them. In one group with
+# what cannot bear long transactions beside it, in whichever database.
+pytestmark = pytest.mark.xdist_group("long transactions")
 
 _START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 
