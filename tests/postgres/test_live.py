@@ -140,8 +140,8 @@ async def test_live_tags_that_plain_sql_deletes_are_told(
     assert [change.id for change in await store.changes(cursor)] == [Ref("a")]
 
 
-# PostgreSQL keeps what was changed since a transaction that writes began, and tells of those that are
-# open, of the whole server: not beside tests that fill large tables.
+# PostgreSQL keeps what was changed since a transaction that writes began, and tells of those that
+# are open on the whole server: not beside tests that fill large tables.
 _ALONE = pytest.mark.xdist_group("long transactions")
 
 

@@ -158,7 +158,7 @@ class FeedTests:
     async def test_a_cursor_expires_with_what_it_would_miss(self, store: StorageAdapter) -> None:
         """A removal that was forgotten; a cursor from after it goes on."""
         after = await self._forget_one(store)
-        for _ in range(50):
+        for _ in range(200):
             # A transaction that was open all the while, be it in another database of the server,
             # could be what was forgotten, for all that PostgreSQL tells.
             if after is not None:
