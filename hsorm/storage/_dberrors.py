@@ -81,9 +81,12 @@ def _is_asyncpg(exc: BaseException) -> bool:
 
 
 def _is_misuse(exc: BaseException) -> bool:
-    """Tell whether asyncpg refused what it was given, such as too many arguments."""
+    """Tell whether asyncpg refused what it was given: too many arguments, or one that is wrong.
+
+    By its text: with the same error it says, in many words, that the connection is lost.
+    """
     names = {cls.__name__ for cls in type(exc).__mro__}
-    return _is_asyncpg(exc) and "InterfaceError" in names and "connection" not in str(exc)
+    return _is_asyncpg(exc) and "InterfaceError" in names and "argument" in str(exc)
 
 
 def _first_line(exc: BaseException) -> str:

@@ -86,8 +86,10 @@ class _Event:
 
     async def wait(self, seconds: float) -> None:
         """Wait until something may have changed, at most so long."""
+        # Not `wait_for`: until Python 3.12 it loses a cancellation that comes with the event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
         pause = self._last + _PAUSE_SECONDS - time.monotonic()
         if pause > 0:
             await asyncio.sleep(pause)

@@ -101,7 +101,9 @@ class ChangeLog:
         event = asyncio.Event()
         self._waiting.add(event)
         try:
+            # Not `wait_for`: until Python 3.12 it loses a cancellation that comes with the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await event.wait()
         finally:
             self._waiting.discard(event)
