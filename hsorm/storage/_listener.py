@@ -61,8 +61,10 @@ class Listener:
         """Listen no longer; who waits looks by itself."""
         if self._task is not None:
             task, self._task = self._task, None
-            task.cancel()
-            await asyncio.wait([task])  # not for its outcome: a cancellation here is the caller's
+            while not task.done():  # a driver may lose a cancellation: see `redis_ops.client`
+                task.cancel()
+                # Not for its outcome: a cancellation here is the caller's.
+                await asyncio.wait([task], timeout=_RETRY_SECONDS)
 
     async def _listen(self) -> None:
         while True:

@@ -284,3 +284,22 @@ async def test_errors_of_the_server_keep_what_was_asked_to_themselves(redis_url:
 
     assert "wrong number of arguments" in str(caught.value)
     assert "geheim" not in str(caught.value)
+
+
+async def test_a_stream_that_is_cancelled_ends(redis_store: RedisAdapter) -> None:
+    """At whatever point: until Python 3.12 the driver loses some cancellations."""
+    await redis_store.load_entities([{"id": Ref("a"), "x": MARKER}])
+    watch = await redis_store.watch_filter("x")
+
+    async def follow() -> None:
+        async for _ in redis_store.watch_stream(watch.watch_id):
+            pass
+
+    for turn in range(60):
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(0.02)
+        await redis_store.set_live("a", {"curVal": turn})
+        await asyncio.sleep(turn / 10_000)
+        following.cancel()
+        done, _ = await asyncio.wait([following], timeout=5)
+        assert done, turn

@@ -42,3 +42,21 @@ async def test_in_memory(turns: int) -> None:
     log = ChangeLog()
 
     await cancelled_beside(log.wait(0, 60), lambda: log.note("a"), turns)
+
+
+async def test_a_driver_that_loses_one_holds_nobody_up() -> None:
+    begun, lost = asyncio.Event(), 0
+
+    async def listen(tell: Tell) -> None:
+        nonlocal lost
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost += 1
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), Listener(listen).wake():
+        await begun.wait()
+
+    assert lost == 1
