@@ -12,20 +12,15 @@ from logging.config import fileConfig
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateSchema
 
 from alembic import context
 from hsorm.sql.indexes import is_declared
-from hsorm.sql.migrate import VERSION_TABLE
+from hsorm.sql.migrate import VERSION_TABLE, Settings, prepare
 from hsorm.sql.models import make_tables
 from hsorm.sql.urls import engine_url, server_settings
-
-# Two processes that migrate one database at a time: the second waits. Any number, but always the
-# same.
-_LOCK = 4_801_477_281
 
 config = context.config
 if config.config_file_name is not None and Path(config.config_file_name).is_file():
@@ -42,7 +37,7 @@ def setting(name: str, default: Any = None) -> Any:
 prefix, schema = setting("prefix", ""), setting("schema")
 if setting("timescale", "auto") not in ("auto", "require", "off"):
     raise SystemExit(f"timescale={setting('timescale')}: auto, require or off")
-config.attributes.update(
+chosen = Settings(
     prefix=prefix,
     schema=schema,
     timescale=setting("timescale", "auto"),
@@ -81,23 +76,12 @@ def run(connection: Connection | None, **options: Any) -> None:
         include_object=include_object,
         render_as_batch=True,
         transactional_ddl=True,
+        hsorm=chosen,
         **options,
     )
-    if connection is not None and connection.dialect.name == "sqlite":
-        _begin_on_sqlite(connection)
     with context.begin_transaction():
-        if connection is not None and connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            if schema is not None:
-                connection.execute(CreateSchema(schema, if_not_exists=True))
+        prepare(context.get_context(), schema)
         context.run_migrations()
-
-
-def _begin_on_sqlite(connection: Connection) -> None:
-    """Begin: by itself Python's sqlite3 does so at the first change of rows, not of tables."""
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 async def run_on_url() -> None:

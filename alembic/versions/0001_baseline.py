@@ -11,7 +11,7 @@ import logging
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from alembic import context, op
+from alembic import op
 
 revision = "0001"
 down_revision = None
@@ -57,7 +57,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     prefix, schema = _names()
     names = (f"{prefix}history", f"{prefix}entities")
-    if not (op.get_context().as_sql or context.config.attributes.get("lose_data")):
+    if not (op.get_context().as_sql or op.get_context().opts["hsorm"]["lose_data"]):
         _refuse_to_lose_data(names, schema)
     for name in names:
         op.drop_table(name, schema=schema)
@@ -72,13 +72,13 @@ def _refuse_to_lose_data(names: tuple[str, ...], schema: str | None) -> None:
 
 def _names() -> tuple[str, str | None]:
     """Return the prefix of the tables' names, and their schema."""
-    attributes = context.config.attributes
-    return attributes.get("prefix") or "", attributes.get("schema")
+    settings = op.get_context().opts["hsorm"]
+    return settings["prefix"], settings["schema"]
 
 
 def _make_hypertable(table: str, schema: str | None) -> None:
     """Make history a hypertable where TimescaleDB is to be had; without, the plain table serves."""
-    wish = context.config.attributes.get("timescale", "auto")
+    wish = op.get_context().opts["hsorm"]["timescale"]
     if wish == "off" or not _has_timescale(wish):
         log.info("history is a plain table (timescale=%s)", wish)
         return

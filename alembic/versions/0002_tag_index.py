@@ -11,7 +11,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from alembic import context, op
+from alembic import op
 
 revision = "0002"
 down_revision = "0001"
@@ -37,14 +37,14 @@ def downgrade() -> None:
 
 def _names() -> tuple[str, str, str]:
     """Return what stands before names in SQL, and the names of the two tables."""
-    attributes = context.config.attributes
-    prefix, schema = attributes.get("prefix") or "", attributes.get("schema")
+    settings = op.get_context().opts["hsorm"]
+    prefix, schema = settings["prefix"], settings["schema"]
     before = f"{_quoted(schema)}." if schema else ""
     return before, _quoted(f"{prefix}entity_tags"), _quoted(f"{prefix}entities")
 
 
 def _trigger(name: str) -> str:
-    prefix = context.config.attributes.get("prefix") or ""
+    prefix = op.get_context().opts["hsorm"]["prefix"]
     return _quoted(f"{prefix}entity_tags_{name}")
 
 

@@ -6,15 +6,19 @@ Revises: 0002
 
 from __future__ import annotations
 
+import logging
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from alembic import context, op
+from alembic import op
 
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+
+log = logging.getLogger("alembic.hsorm")
 
 # The stamp of a row: the transaction that changed it last (PostgreSQL), or the number of the change
 # (SQLite). Watches and the change feed ask for what was stamped since.
@@ -25,8 +29,15 @@ _NOW_IN_SQLITE = "(CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTE
 def upgrade() -> None:
     on_postgresql = op.get_context().dialect.name == "postgresql"
     prefix, schema = _names()
+    if on_postgresql:
+        _let_nobody_write()
     _make_tables(on_postgresql, prefix, schema)
-    # With a constant first: rows that are there need no stamp, nor a new copy of themselves.
+    for table in ("removals", "history_changes"):
+        name = f"{prefix}{table}"
+        op.create_index(f"{name}_changed", name, ["changed"], schema=schema)
+    _move_live_tags(on_postgresql)
+    # From here on nobody reads, until the end of the transaction. With a constant first: rows that
+    # are there need no stamp, nor a new copy of themselves.
     changed = sa.Column("changed", sa.BigInteger(), nullable=False, server_default=sa.text("0"))
     op.add_column(f"{prefix}entities", changed, schema=schema)
     if on_postgresql:
@@ -34,12 +45,23 @@ def upgrade() -> None:
         op.alter_column(f"{prefix}entities", "changed", server_default=default, schema=schema)
     name = f"{prefix}entities"
     op.create_index(f"{name}_changed", name, ["changed", "id"], schema=schema)
-    for table in ("removals", "history_changes"):
-        name = f"{prefix}{table}"
-        op.create_index(f"{name}_changed", name, ["changed"], schema=schema)
-    _move_live_tags(on_postgresql)
     for statement in _postgresql_triggers() if on_postgresql else _sqlite_triggers():
         op.execute(statement)
+
+
+def _let_nobody_write() -> None:
+    """Keep entities for this transaction, but let them be read while live tags are moved.
+
+    In this mode, not in that which a change needs: whoever locks a row to change it, and waits, has
+    nothing that the change of the table would have to wait for.
+    """
+    entities = _name("entities")
+    rows = sa.text(f"SELECT 1 FROM {entities} LIMIT 1")
+    if not op.get_context().as_sql and op.get_bind().scalar(rows):
+        log.warning(
+            "%s: nobody writes until this is done, nobody reads while its index is built", entities
+        )
+    op.execute(f"LOCK TABLE {entities} IN EXCLUSIVE MODE")
 
 
 _LIVE = (
@@ -277,7 +299,7 @@ def _sqlite_triggers() -> list[str]:
 def downgrade() -> None:
     on_postgresql = op.get_context().dialect.name == "postgresql"
     prefix, schema = _names()
-    if not (op.get_context().as_sql or context.config.attributes.get("lose_data")):
+    if not (op.get_context().as_sql or op.get_context().opts["hsorm"]["lose_data"]):
         _refuse_to_lose_data(("live", "point_arrays"))
     entities = _name("entities")
     if on_postgresql:
@@ -304,8 +326,8 @@ def _refuse_to_lose_data(tables: tuple[str, ...]) -> None:
 
 def _names() -> tuple[str, str | None]:
     """Return the prefix of the tables' names, and their schema."""
-    attributes = context.config.attributes
-    return attributes.get("prefix") or "", attributes.get("schema")
+    settings = op.get_context().opts["hsorm"]
+    return settings["prefix"], settings["schema"]
 
 
 def _name(table: str) -> str:

@@ -383,6 +383,10 @@ class _Constant(ColumnElement[Any]):
     inherit_cache = True
     _traverse_internals: Any = []
 
+    def __init_subclass__(cls, **kw: Any) -> None:
+        super().__init_subclass__(**kw)
+        cls.inherit_cache = True  # asked of each class
+
 
 class ThisChange(_Constant):
     """The stamp of a new row: its transaction on PostgreSQL; triggers give one on SQLite."""

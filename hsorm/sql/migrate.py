@@ -6,14 +6,26 @@ They are those of the folder `alembic/` of the project, which the wheel carries 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict
 
-from sqlalchemy import Connection, column, inspect, select, table
+from sqlalchemy import Connection, column, inspect, literal_column, select, table
+from sqlalchemy.schema import CreateSchema
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
 
-__all__ = ["HEAD", "VERSION_TABLE", "Extension", "config", "revision_of", "upgrade"]
+__all__ = [
+    "HEAD",
+    "VERSION_TABLE",
+    "Extension",
+    "Settings",
+    "config",
+    "prepare",
+    "revision_of",
+    "script_folder",
+    "upgrade",
+]
 
 HEAD: Final = "0003"
 """The revision that this version of hsorm works with."""
@@ -23,6 +35,26 @@ VERSION_TABLE: Final = "hsorm_version"
 
 Extension: TypeAlias = Literal["auto", "require", "off"]
 """Whether to use an extension: where the server offers it, always (or fail), or never."""
+
+# Two processes that migrate one database at a time: the second waits. Any number, but always the
+# same.
+_LOCK: Final = 4_801_477_281
+
+
+class Settings(TypedDict):
+    """What a revision asks for: the option `hsorm` of the migration context that runs it.
+
+    Attributes:
+        prefix: Stands before every name of a table.
+        schema: The schema of the tables.
+        timescale: Whether history becomes a hypertable.
+        lose_data: Whether a downgrade may drop tables that have rows.
+    """
+
+    prefix: str
+    schema: str | None
+    timescale: Extension
+    lose_data: bool
 
 
 def script_folder() -> Path:
@@ -68,6 +100,29 @@ def upgrade(
 
     made = config(connection, prefix=prefix, schema=schema, timescale=timescale)
     command.upgrade(made, "head")
+
+
+def prepare(context: MigrationContext, schema: str | None) -> None:
+    """Do what comes first in a transaction that migrates; printed where SQL is printed.
+
+    On PostgreSQL that is to wait for who else migrates, and to make the schema. On SQLite it is to
+    begin: by itself Python's sqlite3 does so at the first change of rows, not of tables.
+    """
+    connection = context.connection
+    if context.dialect.name == "postgresql":
+        context.execute(select(literal_column(f"pg_advisory_xact_lock({_LOCK})")))
+        # To make one takes a right that whoever has the tables may not have, even if it is there.
+        there = not context.as_sql and schema is not None and _has_schema(connection, schema)
+        if schema is not None and not there:
+            context.execute(CreateSchema(schema, if_not_exists=True))
+    elif context.dialect.name == "sqlite" and connection is not None and not context.as_sql:
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _has_schema(connection: Connection | None, schema: str) -> bool:
+    return connection is not None and inspect(connection).has_schema(schema)
 
 
 def revision_of(

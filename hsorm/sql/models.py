@@ -38,7 +38,8 @@ __all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables"]
 _ID: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Ids are compared by code point on every database (rule K12, OC 3)."""
 
-_OBJ: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+OBJ: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+"""JSON that is none of tags."""
 
 
 class EntityMixin:
@@ -68,7 +69,7 @@ class HistoryMixin:
     point_id: Mapped[str] = mapped_column(_ID, primary_key=True)
     ts: Mapped[dt.datetime] = mapped_column(Instant(), primary_key=True)
     val: Mapped[float | None] = mapped_column(Double())
-    obj: Mapped[Any | None] = mapped_column(_OBJ)
+    obj: Mapped[Any | None] = mapped_column(OBJ)
 
     # The key is the table: rows of one point lie together, in order of time.
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -126,7 +127,7 @@ class _PointArrays(_Base):
     __table_args__ = (Index("point_arrays_expires", "expires"),)
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
-    levels: Mapped[Any] = mapped_column(_OBJ, nullable=False)
+    levels: Mapped[Any] = mapped_column(OBJ, nullable=False)
     expires: Mapped[dt.datetime | None] = mapped_column(Instant())
 
 
@@ -150,7 +151,7 @@ class _HistoryChanges(_Base):
     number: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True
     )
-    point_ids: Mapped[Any] = mapped_column(_OBJ, nullable=False)
+    point_ids: Mapped[Any] = mapped_column(OBJ, nullable=False)
     at: Mapped[dt.datetime] = mapped_column(Instant(), nullable=False, server_default=ThisInstant())
     changed: Mapped[int] = _stamp()
 

@@ -1,0 +1,430 @@
+"""Our tables in a host application's Alembic: in its own revisions, or beside them.
+
+In its `env.py` a host gives what one of these returns to `context.configure`:
+
+* `included`: our tables are part of the host's. A revision that autogenerate writes makes them, and
+  brings them up when a newer hsorm is installed.
+* `beside`: ours keep to themselves, with a version table of their own. `run_beside` brings them up
+  whenever the host's are.
+
+Either way autogenerate sees no difference in our tables, leaves alone what only the database knows
+of (our version table, side tables, indexes that people declare), and writes our types with their
+imports. docs/migrations.md shows both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, NamedTuple
+
+import alembic.context
+import alembic.op
+from alembic.autogenerate import renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, Operations
+from alembic.operations.ops import UpgradeOps
+from alembic.runtime.migration import MigrationContext
+from alembic.runtime.plugins import Plugin
+from alembic.script import ScriptDirectory
+from alembic.util import DispatchPriority, PriorityDispatchResult
+from sqlalchemy import Connection, MetaData
+
+from hsorm.sql.indexes import is_comparable, is_declared
+from hsorm.sql.migrate import (
+    HEAD,
+    VERSION_TABLE,
+    Extension,
+    Settings,
+    prepare,
+    revision_of,
+    script_folder,
+)
+from hsorm.sql.models import OBJ, make_tables
+from hsorm.sql.types import Instant, Tags
+
+__all__ = ["beside", "downgrade", "included", "run_beside", "upgrade"]
+
+_OPTION: Final = "hsorm"
+_MODULE: Final = "hsorm.sql.alembic_host"
+_PLUGIN: Final = "hsorm.tables"
+_OBJ_TEXT: Final = (
+    "sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql')"
+)
+
+
+# ---- what env.py asks for -----------------------------------------------------------------------
+
+
+def included(
+    metadata: MetaData,
+    *,
+    prefix: str = "",
+    schema: str | None = None,
+    timescale: Extension = "auto",
+    **own: Any,
+) -> dict[str, Any]:
+    """Return options for `context.configure` with which our tables are part of the host's.
+
+    Args:
+        metadata: The host's tables; ours join them, if `make_tables` has not put them there.
+        prefix: As in `make_tables`.
+        schema: As in `make_tables`.
+        timescale: Whether history becomes a hypertable, in the revision that makes it.
+        own: Other options for `context.configure`; `include_name`, `include_object` and
+            `render_item` are asked where ours have nothing to say.
+    """
+    names = _Names.of(prefix, schema)
+    names.join(metadata)
+    options = _options(names, names.hidden, metadata, own)
+    plugins = own.get("autogenerate_plugins", ["alembic.autogenerate.*"])
+    options["autogenerate_plugins"] = [*plugins, _PLUGIN]
+    options[_OPTION] = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    return options
+
+
+def beside(
+    metadata: MetaData,
+    *,
+    prefix: str = "",
+    schema: str | None = None,
+    timescale: Extension = "auto",
+    **own: Any,
+) -> dict[str, Any]:
+    """Return options for `context.configure` with which autogenerate leaves our tables alone.
+
+    Call `run_beside()` where the host's migrations are run; it takes what is given here.
+
+    Args:
+        metadata: The host's tables; ours join them here, too, for foreign keys that lead to them.
+        prefix: As in `make_tables`.
+        schema: As in `make_tables`.
+        timescale: Whether history becomes a hypertable when it is made.
+        own: Other options, as in `included`.
+    """
+    names = _Names.of(prefix, schema)
+    names.join(metadata)  # foreign keys of the host's may lead to them
+    options = _options(names, names.hidden | names.tables, metadata, own)
+    options[_OPTION] = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    return options
+
+
+def run_beside() -> None:
+    """Bring our tables up beside the host's, when the command is `alembic upgrade`.
+
+    Call it in `env.py` inside `with context.begin_transaction():`, before
+    `context.run_migrations()` if the host's tables refer to ours. Ours always go to the newest
+    revision, and never down. With `--sql` they are printed, from nothing or from the revision given
+    by `-x hsorm_from=0002`.
+
+    Raises:
+        RuntimeError: The options of `beside` were not given to `context.configure`.
+    """
+    host = alembic.context.get_context()
+    settings = host.opts.get(_OPTION)
+    if settings is None:
+        raise RuntimeError("give hsorm.sql.alembic_host.beside(…) to context.configure first")
+    if getattr(host.opts.get("fn"), "__name__", "") != "upgrade":
+        return  # of the commands only this one is to change anything
+    since = alembic.context.get_x_argument(as_dictionary=True).get("hsorm_from")
+    with _transaction(host):
+        _run(host, settings, "upgrade", "head", since)
+
+
+def _transaction(host: MigrationContext) -> AbstractContextManager[Any]:
+    """Open a transaction unless the host's `context.begin_transaction()` did."""
+    if not host.as_sql:
+        connection = _connection(host)
+        return nullcontext() if connection.in_transaction() else connection.begin()
+    per_revision = host.opts.get("transaction_per_migration", False)
+    return _printed(host) if per_revision or not host.impl.transactional_ddl else nullcontext()
+
+
+@contextmanager
+def _printed(host: MigrationContext) -> Iterator[None]:
+    host.impl.emit_begin()
+    yield
+    host.impl.emit_commit()
+
+
+# ---- what revisions of the host ask for ---------------------------------------------------------
+
+
+def upgrade(
+    to: str = HEAD,
+    *,
+    since: str | None = None,
+    prefix: str = "",
+    schema: str | None = None,
+    timescale: Extension = "auto",
+) -> None:
+    """Bring our tables up to a revision of ours, inside a revision of the host's.
+
+    Autogenerate writes the call. Our version table is kept along, so that adapters know the tables.
+
+    Args:
+        to: The revision.
+        since: The revision before; looked up in the database but where SQL is printed.
+        prefix: As in `make_tables`.
+        schema: As in `make_tables`.
+        timescale: Whether history becomes a hypertable.
+    """
+    settings = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    _run(alembic.op.get_context(), settings, "upgrade", to, since)
+
+
+def downgrade(
+    to: str = "base",
+    *,
+    since: str | None = None,
+    prefix: str = "",
+    schema: str | None = None,
+    lose_data: bool = False,
+) -> None:
+    """Take our tables down to a revision of ours, inside a revision of the host's.
+
+    Args:
+        to: The revision, `"base"` for none.
+        since: The revision before; looked up in the database but where SQL is printed.
+        prefix: As in `make_tables`.
+        schema: As in `make_tables`.
+        lose_data: Whether tables that have rows may be dropped.
+    """
+    settings = Settings(prefix=prefix, schema=schema, timescale="auto", lose_data=lose_data)
+    _run(alembic.op.get_context(), settings, "downgrade", to, since)
+
+
+# ---- running our revisions in a context of the host's -------------------------------------------
+
+
+def _run(
+    host: MigrationContext, settings: Settings, direction: str, to: str, since: str | None
+) -> None:
+    """Run our revisions in the transaction of the host's, with a version table of their own.
+
+    In a migration context of ours, not by Alembic's commands: those would take the place of the
+    host's environment.
+    """
+    script = ScriptDirectory(str(script_folder()))
+    steps: Any = script._upgrade_revs if direction == "upgrade" else script._downgrade_revs
+
+    def revisions(current: Any, _: MigrationContext) -> Any:
+        return steps(to, current)
+
+    schema = settings["schema"]
+    options = {
+        "fn": revisions,
+        "script": script,
+        "as_sql": host.as_sql,
+        "starting_rev": since if host.as_sql else None,
+        "output_buffer": host.output_buffer,
+        "literal_binds": host.as_sql,
+        "version_table": f"{settings['prefix']}{VERSION_TABLE}",
+        "version_table_schema": schema,
+        _OPTION: settings,
+    }
+    ours = MigrationContext(host.dialect, None if host.as_sql else host.connection, options)
+    prepare(ours, schema)
+    with _operating(ours):
+        ours.run_migrations()
+
+
+@contextmanager
+def _operating(context: MigrationContext) -> Iterator[None]:
+    """Have `alembic.op` work in a context, and then in the one before again."""
+    before: Any = vars(alembic.op).get("_proxy")
+    try:
+        with Operations.context(context):
+            yield
+    finally:
+        if before is not None:
+            before._install_proxy()
+
+
+def _connection(context: MigrationContext) -> Connection:
+    connection = context.connection
+    if connection is None:
+        raise RuntimeError("there is no connection to migrate on")
+    return connection
+
+
+# ---- what autogenerate looks at -----------------------------------------------------------------
+
+
+_Key = tuple[str | None, str]
+"""A table's schema and name."""
+
+
+class _Names(NamedTuple):
+    """What is ours in a database.
+
+    Attributes:
+        prefix: What stands before every name.
+        schema: The schema of the tables.
+        tables: The tables that are models.
+        hidden: The tables that no model knows.
+        search: How the tables of a search index begin.
+    """
+
+    prefix: str
+    schema: str | None
+    tables: frozenset[_Key]
+    hidden: frozenset[_Key]
+    search: str
+
+    @classmethod
+    def of(cls, prefix: str, schema: str | None) -> _Names:
+        metadata = MetaData()
+        tables = make_tables(metadata, prefix=prefix, schema=schema)
+        hidden = {f"{prefix}{VERSION_TABLE}", tables.change_clock.name}
+        if tables.tag_index is not None:
+            hidden.add(tables.tag_index.table.name)
+        return cls(
+            prefix,
+            schema,
+            frozenset(_keys(metadata)),
+            frozenset((schema, name) for name in hidden),
+            f"{tables.entities.name}_search_",
+        )
+
+    def join(self, metadata: MetaData) -> None:
+        """Put our tables among others, unless they are there."""
+        if self.tables.isdisjoint(_keys(metadata)):
+            make_tables(metadata, prefix=self.prefix, schema=self.schema)
+
+
+def _keys(metadata: MetaData) -> Iterable[_Key]:
+    return ((table.schema, table.name) for table in metadata.tables.values())
+
+
+def _options(
+    names: _Names, unseen: frozenset[_Key], metadata: MetaData, own: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the options of `context.configure`, the host's own among them."""
+    schemas = {names.schema, *(schema for schema, _ in _keys(metadata))}
+    options = {
+        **own,
+        "target_metadata": metadata,
+        "include_name": _include_name(names, unseen, schemas, own.get("include_name")),
+        "include_object": _include_object(names, unseen, own.get("include_object")),
+        "render_item": _render_item(own.get("render_item")),
+    }
+    if schemas != {None}:
+        options.setdefault("include_schemas", True)
+    return options
+
+
+def _include_name(
+    names: _Names, unseen: frozenset[_Key], schemas: set[str | None], own: Any
+) -> Callable[..., bool]:
+    def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
+        if type_ == "schema" and own is None:
+            return name is None or name in schemas  # not those of extensions
+        if type_ == "schema" and name == names.schema:
+            return True
+        if type_ == "table" and name is not None:
+            key = (parent_names.get("schema_name"), name)
+            if key in unseen or (key[0] == names.schema and name.startswith(names.search)):
+                return False
+            if key in names.tables:
+                return True
+        return own is None or bool(own(name, type_, parent_names))
+
+    return include_name
+
+
+def _include_object(names: _Names, unseen: frozenset[_Key], own: Any) -> Callable[..., bool]:
+    def include_object(
+        object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
+    ) -> bool:
+        if type_ == "table" and (object_.schema, object_.name) in unseen:
+            return False
+        if type_ in ("index", "column") and not _is_comparable_here(
+            names, object_, type_, reflected
+        ):
+            return False
+        if not is_comparable(object_, name, type_, reflected, compare_to):
+            return False
+        return own is None or bool(own(object_, name, type_, reflected, compare_to))
+
+    return include_object
+
+
+def _is_comparable_here(names: _Names, object_: Any, type_: str, reflected: bool) -> bool:
+    """Tell whether an index or a column is one that this database can have and models know."""
+    on_postgresql = alembic.context.get_context().dialect.name == "postgresql"
+    table = object_.table
+    ours = (table.schema, table.name) in names.tables
+    if type_ == "column":
+        return on_postgresql or not ours or object_.identity is None
+    if ours and reflected and is_declared(table.name, object_.name):
+        return False
+    return on_postgresql or object_.dialect_options["postgresql"].get("using") != "gin"
+
+
+def _render_item(own: Any) -> Callable[..., Any]:
+    def render_item(type_: str, object_: Any, context: AutogenContext) -> Any:
+        if type_ == "type" and type(object_) in (Tags, Instant):
+            # Without its arguments: where refs lead is no matter of the database.
+            context.imports.add("import hsorm.sql.types")
+            return f"hsorm.sql.types.{type(object_).__name__}()"
+        if object_ is OBJ:  # of which Alembic writes what it does not import
+            context.imports.add("from sqlalchemy.dialects import postgresql")
+            return _OBJ_TEXT
+        return False if own is None else own(type_, object_, context)
+
+    return render_item
+
+
+# ---- what autogenerate writes -------------------------------------------------------------------
+
+
+class _Step(MigrateOperation):
+    """Bringing our tables from a revision of ours to another one."""
+
+    def __init__(self, before: str | None, after: str | None, settings: Settings) -> None:
+        self.before, self.after, self.settings = before, after, settings
+
+    def reverse(self) -> _Step:
+        """Return the step back."""
+        return _Step(self.after, self.before, self.settings)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Return what `alembic check` shows."""
+        return "hsorm_tables", self.before, self.after
+
+
+@renderers.dispatch_for(_Step)
+def _render(context: AutogenContext, step: _Step) -> str:
+    context.imports.add(f"import {_MODULE}")
+    up = (step.before or "") < (step.after or "")
+    given = {"since": step.before, "prefix": step.settings["prefix"] or None}
+    given["schema"] = step.settings["schema"]
+    if up and step.settings["timescale"] != "auto":
+        given["timescale"] = step.settings["timescale"]
+    named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    arguments = ", ".join([repr(step.after or "base"), *named])
+    return f"{_MODULE}.{'upgrade' if up else 'downgrade'}({arguments})"
+
+
+def _compare(
+    context: AutogenContext, upgrade_ops: UpgradeOps, schemas: Sequence[Any]
+) -> PriorityDispatchResult:
+    """Ask for our own revisions where the tables are behind, instead of for tables one by one."""
+    settings = context.opts[_OPTION]
+    names = {"prefix": settings["prefix"], "schema": settings["schema"]}
+    found = revision_of(_connection(context.migration_context), **names)
+    if found is None or found < HEAD:
+        ours = _Names.of(**names).tables
+        others = [op for op in upgrade_ops.ops if _key_of(op) not in ours]
+        upgrade_ops.ops[:] = [_Step(found, HEAD, settings), *others]
+    return PriorityDispatchResult.CONTINUE
+
+
+def _key_of(op: Any) -> _Key | None:
+    name = getattr(op, "table_name", None)
+    return None if name is None else (getattr(op, "schema", None), name)
+
+
+# Looked at only where `included` has named it.
+Plugin(_PLUGIN).add_autogenerate_comparator(_compare, "schema", priority=DispatchPriority.LAST)

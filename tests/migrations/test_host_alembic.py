@@ -1,0 +1,360 @@
+"""Our tables in a host's own Alembic, by the `env.py` of docs/migrations.md."""
+
+from __future__ import annotations
+
+import io
+import re
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine, inspect, text
+
+from alembic import command
+from hsorm import Ref
+from hsorm.sql import migrate
+from hsorm.sql.urls import sqlite_path
+from hsorm.storage.protocol import StorageAdapter
+from hsorm.storage.sqlite import SqliteAdapter
+from hsorm.storage.timescale import TimescaleAdapter
+
+PAGE = (Path(__file__).parents[2] / "docs" / "migrations.md").read_text("utf-8")
+INCLUDED, BESIDE = re.findall(r"```py\n(# env\.py.*?)```", PAGE, re.DOTALL)
+
+OURS = {
+    *("hs_entities", "hs_history", "hs_history_changes", "hs_live", "hs_point_arrays"),
+    *("hs_removals", "hs_watch_ids", "hs_watches", "hs_hsorm_version"),
+}
+
+MODELS = """
+from sqlalchemy import ForeignKey, MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from hsorm import Entity, Tags
+from hsorm.sql import EntityMixin, HistoryMixin, MutableTags, tag_index
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s", "pk": "pk_%(table_name)s"})
+
+
+class Device(Base):
+    __tablename__ = "device"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tags: Mapped[Entity] = mapped_column(
+        MutableTags.as_mutable(Tags(refs={"siteRef": lambda: Device}))
+    )
+    entity_id: Mapped[str | None] = mapped_column(ForeignKey("SCHEMAhs_entities.id"))
+
+
+class Asset(EntityMixin, Base):
+    __tablename__ = "asset"
+
+
+class Reading(HistoryMixin, Base):
+    __tablename__ = "reading"
+"""
+
+TEMPLATE = '''"""${message}"""
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade():
+    ${downgrades if downgrades else "pass"}
+'''
+
+
+# What no database has a part in.
+on_one = pytest.mark.parametrize("sql_url", ["sqlite"], indirect=True)
+
+
+@dataclass
+class Host:
+    """An application with an Alembic of its own."""
+
+    folder: Path
+    url: str
+    schema: str | None
+
+    def run(
+        self, run: Callable[..., Any], *args: Any, x: list[str] | None = None, **options: Any
+    ) -> str:
+        """Run one of Alembic's commands and return what it printed."""
+        printed = io.StringIO()
+        config = Config(output_buffer=printed, stdout=printed)
+        config.set_main_option("script_location", str(self.folder / "migrations"))
+        config.set_main_option("sqlalchemy.url", self.sync_url)
+        config.cmd_opts = _Options(x)  # type: ignore[assignment]  # of argparse's, this much is read
+        run(config, *args, **options)
+        return printed.getvalue()
+
+    @property
+    def sync_url(self) -> str:
+        return self.url.replace("postgresql://", "postgresql+psycopg://")
+
+    def write(self, message: str) -> str:
+        """Have autogenerate write a revision, and return its text."""
+        self.run(command.revision, message=message, autogenerate=True, rev_id=message)
+        (written,) = (self.folder / "migrations" / "versions").glob(f"{message}_*.py")
+        return written.read_text("utf-8")
+
+    @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        engine = create_engine(self.sync_url)
+        with engine.begin() as connection:
+            yield connection
+        engine.dispose()
+
+    def tables(self) -> set[str]:
+        with self.connected() as connection:
+            found = inspect(connection)
+            return set(found.get_table_names()) | set(found.get_table_names(self.schema))
+
+    def revision(self) -> str | None:
+        with self.connected() as connection:
+            return migrate.revision_of(connection, prefix="hs_", schema=self.schema)
+
+    def store(self) -> StorageAdapter:
+        if self.url.startswith("sqlite"):
+            return SqliteAdapter(sqlite_path(self.url), prefix="hs_", create="never")
+        return TimescaleAdapter(self.url, prefix="hs_", schema=self.schema, create="never")
+
+
+@dataclass
+class _Options:
+    x: list[str] | None
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+@pytest.fixture
+def host(
+    sql_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Callable[[str], Host]:
+    """Make a host by the text of its env.py; on one of the servers our tables are in a schema."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("myapp", "myapp.models"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def make(env: str) -> Host:
+        schema = "bms" if request.node.callspec.params["sql_url"] == "timescale" else None
+        versions = tmp_path / "migrations" / "versions"
+        versions.mkdir(parents=True)
+        (tmp_path / "myapp").mkdir()
+        (tmp_path / "myapp" / "__init__.py").touch()
+        models = MODELS.replace("SCHEMA", f"{schema}." if schema else "")
+        (tmp_path / "myapp" / "models.py").write_text(models)
+        named = f'prefix="hs_", schema={schema!r}'
+        (tmp_path / "migrations" / "env.py").write_text(env.replace('prefix="hs_"', named))
+        (tmp_path / "migrations" / "script.py.mako").write_text(TEMPLATE)
+        return Host(tmp_path, sql_url, schema)
+
+    return make
+
+
+async def use(host: Host) -> None:
+    """Store an entity and some history, as an adapter that may make nothing."""
+    async with host.store() as store:
+        await store.load_entities([{"id": Ref("a"), "n": 1}])
+        watch = await store.watch_sub(None, ["a"])
+        await store.update({"id": Ref("a"), "n": 2})
+        assert len(await store.watch_poll(watch.watch_id)) == 1  # by the triggers
+
+
+async def test_included_tables_come_with_the_host_s_revisions(host: Callable[[str], Host]) -> None:
+    app = host(INCLUDED)
+
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+
+    schema = f", schema={app.schema!r}" if app.schema else ""
+    up = f"    hsorm.sql.alembic_host.upgrade('0003', prefix='hs_'{schema})\n"
+    down = f"    hsorm.sql.alembic_host.downgrade('base', since='0003', prefix='hs_'{schema})\n"
+    assert up in written
+    assert down in written
+    assert "\nimport hsorm.sql.alembic_host\nimport hsorm.sql.types\n" in written
+    assert "hsorm.sql.types.Tags()" in written
+    assert "hsorm.sql.types.Instant()" in written
+    assert "hs_live" not in written
+    assert app.tables() >= OURS | {"device", "asset", "reading", "alembic_version"}
+    assert app.revision() == migrate.HEAD
+    with pytest.raises(SystemExit, match="has rows"):
+        app.run(command.downgrade, "base")
+
+
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+async def test_what_people_and_databases_add_is_no_difference(
+    host: Callable[[str], Host], env: str
+) -> None:
+    app = host(env.replace("prefix=", "compare_server_default=True, prefix="))
+    app.write("first")
+    app.run(command.upgrade, "head")
+    async with app.store() as store:
+        await store.create_indexes({"area": "number"}, search=True)  # type: ignore[attr-defined]
+
+    app.run(command.check)
+
+
+def test_included_tables_go_down_and_up_again(host: Callable[[str], Host]) -> None:
+    app = host(INCLUDED)
+    app.write("first")
+    app.run(command.upgrade, "head")
+
+    app.run(command.downgrade, "base")
+    left, revision = app.tables(), app.revision()
+    app.run(command.upgrade, "head")
+
+    assert left == {"alembic_version", "hs_hsorm_version"}
+    assert revision is None
+    assert app.tables() >= OURS
+
+
+def test_a_newer_hsorm_is_a_revision_more(host: Callable[[str], Host]) -> None:
+    """Instead of columns and tables one by one, to which triggers belong."""
+    app = host(INCLUDED)
+    app.write("first")
+    only_0001 = app.folder / "migrations" / "versions" / "first_first.py"
+    only_0001.write_text(only_0001.read_text().replace("'0003'", "'0001'"))
+    app.run(command.upgrade, "head")
+
+    with pytest.raises(CommandError, match=r"hsorm_tables.*0001.*0003"):
+        app.run(command.check)
+    written = app.write("second")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+
+    assert "alembic_host.upgrade('0003', since='0001'" in written
+    assert "alembic_host.downgrade('0001', since='0003'" in written
+    assert "op." not in written.partition("def upgrade")[2]
+    assert app.revision() == migrate.HEAD
+    app.run(command.downgrade, "-1")
+    assert app.revision() == "0001"
+
+
+@on_one
+def test_a_plain_revision_has_nothing_of_ours(host: Callable[[str], Host]) -> None:
+    app = host(INCLUDED)
+
+    app.run(command.revision, message="empty", rev_id="empty")
+
+    (written,) = (app.folder / "migrations" / "versions").glob("empty_*.py")
+    assert "hsorm" not in written.read_text()
+
+
+async def test_tables_beside_follow_upgrades_alone(host: Callable[[str], Host]) -> None:
+    app = host(BESIDE)
+
+    app.run(command.current)
+    before = app.tables()
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+    app.run(command.downgrade, "base")
+
+    assert not before & OURS
+    assert "alembic_host" not in written
+    assert "create_table('hs_" not in written
+    assert app.tables() >= OURS | {"alembic_version"}
+    assert "device" not in app.tables()
+    assert app.revision() == migrate.HEAD
+    app.run(command.upgrade, "head")
+    assert "device" in app.tables()
+
+
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+async def test_the_printed_sql_does_the_same(host: Callable[[str], Host], env: str) -> None:
+    app = host(env)
+    app.write("first")
+
+    script = app.run(command.upgrade, "head", sql=True)
+    assert app.tables() == {"alembic_version"}
+    _execute(app, f"DROP TABLE alembic_version;\n{script}")
+
+    app.run(command.check)
+    await use(app)
+    assert app.revision() == migrate.HEAD
+
+
+@on_one
+def test_the_printed_sql_of_tables_beside_begins_where_it_is_told(
+    host: Callable[[str], Host],
+) -> None:
+    app = host(BESIDE)
+
+    from_0002 = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0002"])
+    nothing = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0003"])
+
+    assert "hs_live" in from_0002
+    assert "hs_history (" not in from_0002
+    assert "hs_" not in nothing.replace("hs_hsorm", "")
+
+
+@on_one
+def test_tables_beside_need_their_options(host: Callable[[str], Host]) -> None:
+    app = host(BESIDE.replace("**options", "target_metadata=Base.metadata"))
+
+    with pytest.raises(RuntimeError, match=r"beside\(…\)"):
+        app.run(command.upgrade, "head")
+
+
+@on_one
+def test_filters_of_the_host_are_asked_too(host: Callable[[str], Host]) -> None:
+    own = """
+def include_name(name, type_, parents):
+    return name != "foreign"
+
+def include_object(object_, name, type_, reflected, compare_to):
+    return name != "asset"
+
+def render_item(type_, object_, context):
+    return "sa.Text()" if type_ == "type" and "String" in repr(object_) else False
+"""
+    env = INCLUDED.replace("\nurl =", f"{own}\nurl =")
+    given = "include_name=include_name, include_object=include_object, render_item=render_item"
+    app = host(env.replace("prefix=", f"{given}, prefix="))
+    with app.connected() as connection:
+        connection.execute(text("CREATE TABLE foreign_ (id INTEGER PRIMARY KEY)"))
+        connection.execute(text('ALTER TABLE foreign_ RENAME TO "foreign"'))
+
+    written = app.write("first")
+
+    assert "foreign" not in written.replace("sa.ForeignKey", "").replace("foreign key", "")
+    assert "'asset'" not in written
+    assert "sa.Column('id', sa.Text(), nullable=False)" in written
+
+
+def _execute(app: Host, script: str) -> None:
+    """Run a whole script, as psql and sqlite3 do."""
+    if app.url.startswith("sqlite"):
+        with closing(sqlite3.connect(sqlite_path(app.url))) as connection:
+            connection.executescript(script)
+        return
+    with psycopg.connect(app.url, autocommit=True) as connection:
+        connection.execute(script)
