@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -93,6 +93,43 @@ async def index(
         session.say("Nothing to do: there are none of these." if drop else "Nothing to do.")
 
 
+async def distribute(
+    session: Session,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            "--partition", metavar="TIME", help="Partition by time, too: 1mo (copies all rows)."
+        ),
+    ] = None,
+    columnar_after: Annotated[
+        str | None,
+        typer.Option(
+            "--columnar-after",
+            metavar="TIME",
+            help="Compress partitions that are older; these cannot be written any more.",
+        ),
+    ] = None,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print what would be run; no database is asked.")
+    ] = False,
+) -> None:
+    """Spread history over the workers of Citus, by point; everything else stays where it is."""
+    if columnar_after is not None and partition is None:
+        raise UsageError("--columnar-after is of partitions: give --partition, too")
+    given = {"partition": partition, "columnar_after": columnar_after}
+    if sql:
+        from sqlalchemy import MetaData
+
+        from hsorm.sql.citus import distribution
+        from hsorm.sql.models import make_tables
+
+        session.write(distribution(make_tables(MetaData()), **given).script)
+        return
+    async with _postgres(session, "Citus is an extension of it") as store:
+        await store.distribute_history(**given)
+    session.say("History is distributed.")
+
+
 async def policy_show(session: Session) -> None:
     """Say what becomes of history as it grows old."""
     async with _timescale(session) as store:
@@ -152,10 +189,14 @@ async def policy_run(
     session.say(f"Dropped {run.dropped:,} chunks, compressed {run.compressed:,}.")
 
 
+def _timescale(session: Session) -> AbstractAsyncContextManager[TimescaleAdapter]:
+    return _postgres(session, "policies are those of TimescaleDB")
+
+
 @asynccontextmanager
-async def _timescale(session: Session) -> AsyncIterator[TimescaleAdapter]:
+async def _postgres(session: Session, why: str) -> AsyncIterator[TimescaleAdapter]:
     if not session.url.startswith("postgres"):
-        raise UsageError(f"{session.shown_url} is no PostgreSQL: policies are those of TimescaleDB")
+        raise UsageError(f"{session.shown_url} is no PostgreSQL: {why}")
     from hsorm.storage.timescale import TimescaleAdapter
 
     async with session.storage() as store:
@@ -254,6 +295,14 @@ command(group, "status", examples=("db status", "db status -u postgresql://me@ho
 command(
     group, "index", examples=("db index area:number dis:string", "db index area:number --drop")
 )(index)
+command(
+    group,
+    "distribute",
+    examples=(
+        "db distribute -u postgresql://me@coordinator/db",
+        "db distribute --partition 1mo --columnar-after 6mo --sql",
+    ),
+)(distribute)
 
 policy = make_group("policy", "See to history as it grows old (TimescaleDB).")
 group.add_typer(policy, name="policy")

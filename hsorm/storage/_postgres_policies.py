@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from hsorm.errors import StorageError
-from hsorm.his.rollup import Interval, parse_interval
+from hsorm.sql.intervals import interval_text
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._sql import SqlAdapter
 
@@ -19,15 +19,6 @@ Edition: TypeAlias = Literal["none", "apache", "community"]
 """Which TimescaleDB a database has."""
 
 _PARTS: Final = ("compress_after", "keep")
-_UNITS: Final = {
-    "sec": "seconds",
-    "min": "minutes",
-    "hr": "hours",
-    "day": "days",
-    "wk": "weeks",
-    "mo": "months",
-    "yr": "years",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +88,7 @@ class PostgresPolicies(SqlAdapter):
             InvalidRollupError: A time is none.
         """
         given = {
-            name: _interval_text(value)
+            name: interval_text(value)
             for name, value in (("chunk", chunk), *zip(_PARTS, (compress_after, keep), strict=True))
             if value is not None
         }
@@ -137,7 +128,7 @@ class PostgresPolicies(SqlAdapter):
             InvalidRollupError: A time is none.
         """
         compress, drop = (
-            None if value is None else _interval_text(value) for value in (compress_after, keep)
+            None if value is None else interval_text(value) for value in (compress_after, keep)
         )
         await self._ready()
         with database_errors(self.url):
@@ -198,11 +189,6 @@ class PostgresPolicies(SqlAdapter):
 
     async def _chunks(self, driver: Any, statement: str, older_than: str) -> int:
         return len(await driver.fetch(statement, self._relation, older_than))
-
-
-def _interval_text(value: Any) -> str:
-    interval: Interval = parse_interval(value)
-    return f"{interval.many} {_UNITS[interval.unit]}"
 
 
 def _check(policy: HisPolicy, community: Sequence[str]) -> None:

@@ -112,6 +112,9 @@ class SqlAdapter(SqlHistory, SqlWatches):
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
+        return await self._by_ids(ids)
+
+    async def _by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         wanted = [as_ref(id).val for id in ids]
         possible = [id for id in wanted if is_possible(id)]
         await self._sweep_if_due()

@@ -186,6 +186,10 @@ class SqlCore(BaseAdapter, ABC):
         """Read entities by id; see `EntityReader.read_by_ids`."""
 
     @abstractmethod
+    async def _by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
+        """Read entities by id, as they are now: `read_by_ids` may be answered by a replica."""
+
+    @abstractmethod
     async def _fetch(self, statement: Select[Any]) -> Rows:
         """Run a statement that reads, by itself, and return its rows."""
 

@@ -54,7 +54,10 @@ class SqlPoints(SqlChanges):
 
     async def point_array(self, id: Id) -> list[Entity]:
         """Read a priority array; see `PointWriter.point_array`."""
-        point = priority_array.writable_point(await self.read_by_id(id))
+        (entity,) = await self._by_ids([id])
+        if entity is None:
+            raise UnknownEntityError(as_ref(id).val)
+        point = priority_array.writable_point(entity)
         array = (await self._arrays_now([point.id])).get(point.id, EMPTY)
         return priority_array.rows(array, utc_now(), point)
 

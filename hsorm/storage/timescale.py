@@ -34,7 +34,7 @@ from hsorm.filter import parse
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.shape import shape_of
 from hsorm.kinds import REMOVE, Entity
-from hsorm.sql import changing, statements
+from hsorm.sql import changing, migrate, statements
 from hsorm.sql.constructs import recording
 from hsorm.sql.indexes import Indexed
 from hsorm.sql.search import search_index
@@ -44,10 +44,12 @@ from hsorm.sql.urls import engine_url, safe_url, server_settings
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._listener import Listener
 from hsorm.storage._pg_listen import listen_to
+from hsorm.storage._postgres_citus import PostgresCitus
 from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
 from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._remembered import Remembered
+from hsorm.storage._replicas import may_lag
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_rows, is_possible
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
@@ -62,6 +64,7 @@ __all__ = ["TimescaleAdapter"]
 _REMEMBERED = 1_024
 _CONNECT_SECONDS = 10
 _KEPT = 4
+_LATER = 100
 
 # The planner knows little of JSONB. Its guesses switch the compiler on where that costs most. And
 # where it expects more ids behind a ref than fit into memory, it does not hash them, but looks
@@ -85,7 +88,7 @@ def _is_short(asked: _Asked, statement: _Statement) -> bool:
     return size <= _SHORT_FILTER and len(statement[0]) <= _SHORT_SQL
 
 
-class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
+class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, PostgresHistory):
     """A storage in PostgreSQL 14 or newer, with or without TimescaleDB.
 
     Args:
@@ -93,6 +96,9 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
             `?options=-c statement_timeout=5s` sets what the server has settings for.
         engine: An engine of the host's own over asyncpg, instead of a dsn; it stays open on close.
             Turn `jit` off on it (`server_settings`), or filters over refs may take thrice as long.
+        read_engine: An engine of the host's own over asyncpg, to a replica of the same database:
+            reads of entities and of history are answered there, and may not see yet what was just
+            written; docs/scaling.md lists the calls. It stays open on close.
         create: `"auto"` makes or upgrades the tables on `connect()`, `"never"` raises instead.
         prefix: Stands before every name of a table.
         schema: The schema of the tables; None is the first one of the search path.
@@ -112,6 +118,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
         dsn: str | None = None,
         *,
         engine: AsyncEngine | None = None,
+        read_engine: AsyncEngine | None = None,
         create: Create = "auto",
         prefix: str = "",
         schema: str | None = None,
@@ -136,6 +143,26 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
         self._prepared = lru_cache(_REMEMBERED)(self._prepare)
         self._listener: Listener | None = None
         self._kept: list[_Kept] = []
+        self._replica = None if read_engine is None else _Replica(read_engine, self)
+
+    # ---- reads that may lag ---------------------------------------------------------------------
+
+    check_refs = may_lag(PostgresHistory.check_refs)
+    explain = may_lag(PostgresHistory.explain)
+    his_arrow = may_lag(PostgresHistory.his_arrow)
+    his_numpy = may_lag(PostgresHistory.his_numpy)
+    his_pandas = may_lag(PostgresHistory.his_pandas)
+    his_read = may_lag(PostgresHistory.his_read)
+    his_read_batch = may_lag(PostgresHistory.his_read_batch)
+    his_read_iter = may_lag(PostgresHistory.his_read_iter)
+    his_rollup = may_lag(PostgresRollups.his_rollup)
+    his_summary = may_lag(PostgresHistory.his_summary)
+    nav = may_lag(PostgresHistory.nav)
+    nav_tree = may_lag(PostgresHistory.nav_tree)
+    read = may_lag(PostgresHistory.read)
+    read_by_id = may_lag(PostgresHistory.read_by_id)
+    read_by_ids = may_lag(PostgresHistory.read_by_ids)
+    read_count = may_lag(PostgresHistory.read_count)
 
     async def _describe(self) -> tuple[str, str]:
         ((version,),) = await self._fetch(select(func.current_setting("server_version")))
@@ -266,6 +293,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
             await self._kept.pop().connection.close()
         if self._listener is not None:
             await self._listener.close()
+        if self._replica is not None:
+            await self._replica.close()
         await super().close()
 
     @asynccontextmanager
@@ -482,6 +511,33 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
         )
         async with self._listener.wake() as wake:
             yield wake
+
+
+class _Replica(TimescaleAdapter):
+    """The reads of an adapter, on a replica of its database."""
+
+    # Nothing can be written there: what is read is shown as it would be.
+    _behind = True
+
+    def __init__(self, engine: AsyncEngine, primary: TimescaleAdapter) -> None:
+        super().__init__(engine=engine, create="never", **primary._names)
+        self._primary = primary
+
+    async def _sweep_if_due(self) -> None:
+        """Leave it to who can write."""
+
+    async def _ready(self) -> None:
+        if self._primary._create == "auto":
+            await self._primary._ready()
+        await super()._ready()
+
+    async def _ensure_tables(self) -> None:
+        # What the primary has just made comes here a little later.
+        for _ in range(_LATER):
+            if await self.revision() == migrate.HEAD:
+                return
+            await asyncio.sleep(0.1)
+        await super()._ensure_tables()
 
 
 class _Kept(NamedTuple):
