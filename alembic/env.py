@@ -17,9 +17,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import context
-from hsorm.sql.indexes import is_declared
+from hsorm.sql.alembic_host import included
 from hsorm.sql.migrate import VERSION_TABLE, Settings, prepare
-from hsorm.sql.models import make_tables
 from hsorm.sql.urls import engine_url, server_settings
 
 config = context.config
@@ -43,40 +42,25 @@ chosen = Settings(
     timescale=setting("timescale", "auto"),
     lose_data=setting("lose_data") == "yes",
 )
-metadata = MetaData()
-make_tables(metadata, prefix=prefix, schema=schema)
-ours = {table.name for table in metadata.tables.values()}
 
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
-    """Compare our own tables only: the rest of the database is other people's."""
-    if type_ == "schema":
-        return name == schema
-    return type_ != "table" or name in ours
+    """Leave out what is not ours: the rest of the database is other people's."""
+    return type_ not in ("schema", "table")
 
 
-def include_object(
-    object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
-) -> bool:
-    """Leave the GIN index to the database that has such indexes, and declared ones to people."""
-    if type_ == "index" and reflected and is_declared(object_.table.name, name):
-        return False
-    is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
-    return not is_gin or context.get_context().dialect.name == "postgresql"
+ours = included(MetaData(), prefix=prefix, schema=schema, include_name=include_name)
+ours["hsorm"] = chosen
 
 
 def run(connection: Connection | None, **options: Any) -> None:
     context.configure(
         connection=connection,
-        target_metadata=metadata,
         version_table=f"{prefix}{VERSION_TABLE}",
         version_table_schema=schema,
-        include_schemas=schema is not None,
-        include_name=include_name,
-        include_object=include_object,
         render_as_batch=True,
         transactional_ddl=True,
-        hsorm=chosen,
+        **ours,
         **options,
     )
     with context.begin_transaction():

@@ -14,7 +14,7 @@ imports. docs/migrations.md shows both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, NamedTuple
 
@@ -69,7 +69,7 @@ def included(
     Args:
         metadata: The host's tables; ours join them, if `make_tables` has not put them there.
         prefix: As in `make_tables`.
-        schema: As in `make_tables`.
+        schema: As in `make_tables`; None for the database's own, such as `public`.
         timescale: Whether history becomes a hypertable, in the revision that makes it.
         own: Other options for `context.configure`; `include_name`, `include_object` and
             `render_item` are asked where ours have nothing to say.
@@ -263,14 +263,12 @@ class _Names(NamedTuple):
         schema: The schema of the tables.
         tables: The tables that are models.
         hidden: The tables that no model knows.
-        search: How the tables of a search index begin.
     """
 
     prefix: str
     schema: str | None
     tables: frozenset[_Key]
     hidden: frozenset[_Key]
-    search: str
 
     @classmethod
     def of(cls, prefix: str, schema: str | None) -> _Names:
@@ -279,13 +277,10 @@ class _Names(NamedTuple):
         hidden = {f"{prefix}{VERSION_TABLE}", tables.change_clock.name}
         if tables.tag_index is not None:
             hidden.add(tables.tag_index.table.name)
-        return cls(
-            prefix,
-            schema,
-            frozenset(_keys(metadata)),
-            frozenset((schema, name) for name in hidden),
-            f"{tables.entities.name}_search_",
-        )
+        if tables.word_index is not None:
+            hidden.update(tables.word_index.table_names)
+        keys = frozenset((schema, name) for name in hidden)
+        return cls(prefix, schema, frozenset(_keys(metadata)), keys)
 
     def join(self, metadata: MetaData) -> None:
         """Put our tables among others, unless they are there."""
@@ -318,19 +313,30 @@ def _include_name(
     names: _Names, unseen: frozenset[_Key], schemas: set[str | None], own: Any
 ) -> Callable[..., bool]:
     def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
+        if type_ == "schema":
+            _refuse_own_schema(names.schema)
         if type_ == "schema" and own is None:
             return name is None or name in schemas  # not those of extensions
         if type_ == "schema" and name == names.schema:
             return True
         if type_ == "table" and name is not None:
-            key = (parent_names.get("schema_name"), name)
-            if key in unseen or (key[0] == names.schema and name.startswith(names.search)):
+            schema = parent_names.get("schema_name")
+            if (schema, name) in unseen:
                 return False
-            if key in names.tables:
+            if (schema, name) in names.tables:
                 return True
         return own is None or bool(own(name, type_, parent_names))
 
     return include_name
+
+
+def _refuse_own_schema(schema: str | None) -> None:
+    """Refuse the schema that a database takes by itself, if it is named.
+
+    It reflects as none, and all tables and foreign keys in it would seem to be others.
+    """
+    if schema is not None and schema == alembic.context.get_context().dialect.default_schema_name:
+        raise ValueError(f"{schema} is the database's own schema: leave out schema={schema!r}")
 
 
 def _include_object(names: _Names, unseen: frozenset[_Key], own: Any) -> Callable[..., bool]:
@@ -416,14 +422,14 @@ def _compare(
     found = revision_of(_connection(context.migration_context), **names)
     if found is None or found < HEAD:
         ours = _Names.of(**names).tables
-        others = [op for op in upgrade_ops.ops if _key_of(op) not in ours]
+        others = [op for op in upgrade_ops.ops if not _is_about(op, ours)]
         upgrade_ops.ops[:] = [_Step(found, HEAD, settings), *others]
     return PriorityDispatchResult.CONTINUE
 
 
-def _key_of(op: Any) -> _Key | None:
-    name = getattr(op, "table_name", None)
-    return None if name is None else (getattr(op, "schema", None), name)
+def _is_about(op: Any, tables: Set[_Key]) -> bool:
+    name = getattr(op, "table_name", "")
+    return (getattr(op, "schema", None), name) in tables
 
 
 # Looked at only where `included` has named it.

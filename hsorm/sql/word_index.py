@@ -30,6 +30,9 @@ from hsorm.sql.constructs import bound
 __all__ = ["WordIndex", "make_word_index"]
 
 
+_OF_FTS5: Final = ("config", "content", "data", "docsize", "idx")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WordIndex:
     """What can be asked of the search index of some entities, and how it is made and dropped.
@@ -70,6 +73,12 @@ class WordIndex:
         return found.where(matched(bound(" ".join(beginnings))))
 
     # ---- keeping it --------------------------------------------------------------------------
+
+    @property
+    def table_names(self) -> list[str]:
+        """The names of all that it is made of, with the tables that FTS5 makes for itself."""
+        own = (f"{self.words.name}_{part}" for part in _OF_FTS5)
+        return [self.texts.name, self.words.name, *own]
 
     def ddl(self) -> Iterator[str]:
         """Yield the statements that make it of the entities that are there."""

@@ -302,6 +302,49 @@ async def test_the_printed_sql_does_the_same(host: Callable[[str], Host], env: s
     assert app.revision() == migrate.HEAD
 
 
+@pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
+async def test_a_transaction_for_each_revision(host: Callable[[str], Host]) -> None:
+    """Then the host's block is none, and ours is opened by us; printed, too."""
+    app = host(BESIDE.replace("prefix=", "transaction_per_migration=True, prefix="))
+    app.write("first")
+
+    script = app.run(command.upgrade, "head", sql=True)
+    app.run(command.upgrade, "head")
+
+    assert app.tables() >= OURS
+    assert script.count("BEGIN;") == script.count("COMMIT;") == 2
+    _execute(app, "DROP SCHEMA public CASCADE; CREATE SCHEMA public;" + script)
+    await use(app)
+
+
+@pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+def test_an_asynchronous_driver_will_do(host: Callable[[str], Host], env: str) -> None:
+    head, _, body = env.partition("    with create_engine")
+    body = body.partition("\n")[2]
+    asynchronous = f"""
+    import asyncio
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    def migrate(connection):
+{body}
+    async def main():
+        engine = create_async_engine(url.replace("psycopg", "asyncpg"), poolclass=NullPool)
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate)
+
+    asyncio.run(main())
+"""
+    app = host(head + asynchronous)
+
+    app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+
+    assert app.tables() >= OURS
+    assert app.revision() == migrate.HEAD
+
+
 @on_one
 def test_the_printed_sql_of_tables_beside_begins_where_it_is_told(
     host: Callable[[str], Host],
@@ -322,6 +365,19 @@ def test_tables_beside_need_their_options(host: Callable[[str], Host]) -> None:
 
     with pytest.raises(RuntimeError, match=r"beside\(…\)"):
         app.run(command.upgrade, "head")
+
+
+@pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
+def test_the_schema_of_the_database_is_not_to_be_named(host: Callable[[str], Host]) -> None:
+    """Alembic would take all that is in it for something else, and want it dropped."""
+    app = host(INCLUDED)
+    env = app.folder / "migrations" / "env.py"
+    env.write_text(env.read_text().replace("schema=None", 'schema="public"'))
+    models = app.folder / "myapp" / "models.py"
+    models.write_text(models.read_text().replace('"hs_entities', '"public.hs_entities'))
+
+    with pytest.raises(ValueError, match="leave out schema='public'"):
+        app.write("first")
 
 
 @on_one

@@ -188,6 +188,21 @@ async def test_the_printed_sql_makes_the_same_tables(fresh_postgres_url: str) ->
 
 
 @on_timescale
+async def test_the_printed_sql_makes_a_hypertable_in_a_schema(fresh_postgres_url: str) -> None:
+    given = ("-x", "timescale=require", "-x", "schema=b'ms", "-x", "prefix=hs_")
+    script = (await alembic(fresh_postgres_url, *given, "upgrade", "head", "--sql")).stdout
+
+    psql = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await psql.execute(script)
+    finally:
+        await psql.close()
+
+    assert await look(fresh_postgres_url, hypertables) == ["hs_history"]
+    await ran(fresh_postgres_url, *given, "check")
+
+
+@on_timescale
 async def test_auto_makes_a_hypertable_with_no_index_but_its_key(fresh_postgres_url: str) -> None:
     said = await ran(fresh_postgres_url, "upgrade", "head")
 
