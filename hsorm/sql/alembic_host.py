@@ -41,12 +41,13 @@ from hsorm.sql.migrate import (
     script_folder,
 )
 from hsorm.sql.models import OBJ, make_tables
-from hsorm.sql.types import Instant, Tags
+from hsorm.sql.types import Tags
 
 __all__ = ["beside", "downgrade", "included", "run_beside", "upgrade"]
 
 _OPTION: Final = "hsorm"
 _MODULE: Final = "hsorm.sql.alembic_host"
+_TYPES: Final = Tags.__module__
 _PLUGIN: Final = "hsorm.tables"
 _OBJ_TEXT: Final = (
     "sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), 'postgresql')"
@@ -370,10 +371,10 @@ def _is_comparable_here(names: _Names, object_: Any, type_: str, reflected: bool
 
 def _render_item(own: Any) -> Callable[..., Any]:
     def render_item(type_: str, object_: Any, context: AutogenContext) -> Any:
-        if type_ == "type" and type(object_) in (Tags, Instant):
+        if type_ == "type" and type(object_).__module__ == _TYPES:
             # Without its arguments: where refs lead is no matter of the database.
-            context.imports.add("import hsorm.sql.types")
-            return f"hsorm.sql.types.{type(object_).__name__}()"
+            context.imports.add(f"import {_TYPES}")
+            return f"{_TYPES}.{type(object_).__name__}()"
         if object_ is OBJ:  # of which Alembic writes what it does not import
             context.imports.add("from sqlalchemy.dialects import postgresql")
             return _OBJ_TEXT

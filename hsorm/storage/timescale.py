@@ -113,6 +113,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
 
+    _replica: TimescaleAdapter | None = None
+
     def __init__(
         self,
         dsn: str | None = None,
@@ -143,7 +145,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         self._prepared = lru_cache(_REMEMBERED)(self._prepare)
         self._listener: Listener | None = None
         self._kept: list[_Kept] = []
-        self._replica = None if read_engine is None else _Replica(read_engine, self)
+        if read_engine is not None:
+            self._replica = _Replica(read_engine, self)
 
     # ---- reads that may lag ---------------------------------------------------------------------
 
