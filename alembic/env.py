@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from logging.config import fileConfig
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, MetaData
@@ -22,8 +21,8 @@ from hsorm.sql.migrate import VERSION_TABLE, Settings, prepare
 from hsorm.sql.urls import engine_url, server_settings
 
 config = context.config
-if config.config_file_name is not None and Path(config.config_file_name).is_file():
-    fileConfig(config.config_file_name, disable_existing_loggers=False)
+if config.file_config.has_section("loggers"):
+    fileConfig(config.file_config, disable_existing_loggers=False)
 
 arguments = context.get_x_argument(as_dictionary=True)
 

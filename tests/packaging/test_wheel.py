@@ -17,11 +17,15 @@ CHECKOUT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
 
 
+# Nothing of the checkout is to be found in an environment that is clean.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -81,10 +85,25 @@ def test_db_upgrade_load_and_read_from_the_wheel(clean_bin: Path, tmp_path: Path
     assert "Office" in run(hsorm, "read", "site", cwd=tmp_path)
 
 
+def test_a_host_s_alembic_finds_the_migrations_in_the_wheel(
+    clean_bin: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "alembic.ini").write_text("[hsorm]\nscript_location = hsorm:_alembic\n")
+    alembic = clean_bin / "alembic", "-n", "hsorm", "-x", "url=sqlite:///host.db"
+
+    run(*alembic, "upgrade", "head", cwd=tmp_path)
+    assert "0003 (head)" in run(*alembic, "current", cwd=tmp_path)
+    run(*alembic, "downgrade", "base", cwd=tmp_path)
+
+    assert "0003" not in run(*alembic, "current", cwd=tmp_path)
+
+
 def test_a_missing_driver_is_named_with_its_extra(clean_bin: Path, tmp_path: Path) -> None:
     asked = [str(clean_bin / "hsorm"), "--url", "postgresql://localhost/x", "about"]
 
-    done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        asked, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 1
     assert 'pip install "hsorm[postgres]"' in done.stderr
