@@ -14,10 +14,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
+from hsorm.codecs._text import text_of
 from hsorm.errors import CodecError
 from hsorm.kinds import (
     MARKER,
@@ -58,11 +59,25 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.ValidationError:
-        return json.loads(text)  # a number beyond the doubles, which is INF (F9) to this parser
+        return _parse_infinite(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise _json_error(text, str(exc)) from None
     except RecursionError:
         raise CodecError("JSON is nested too deep") from None
+
+
+def _parse_infinite(text: str | bytes) -> Any:
+    """Parse JSON that has a number beyond the doubles in it, which is INF (F9) to this parser."""
+    try:
+        return json.loads(text_of(text), parse_constant=_no_constant)
+    except json.JSONDecodeError as exc:
+        raise CodecError(f"no JSON: {exc.msg}", exc.lineno, exc.colno) from None
+    except RecursionError:
+        raise CodecError("JSON is nested too deep") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise CodecError(f"no JSON: {name} is none, write the object of a number")
 
 
 def _json_error(text: str | bytes, reason: str) -> CodecError:
