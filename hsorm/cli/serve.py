@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from hsorm.interop.server import Authorize
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "listen"]
 
 _PATH: Final = "/haystack"
 
@@ -61,14 +61,27 @@ async def serve(
         app = HaystackApi(store, load=load).app(authorize, path=_PATH)
         # The storage is open already, and the session closes it: not the application's to do.
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # Not uvicorn's to open: it would end this process, without a word of ours.
-        with socket.create_server((host, port), family=family) as listening:
+        # Not uvicorn's to open: where that fails it ends the process, without a word of ours.
+        with listen(host, port) as listening:
             name = f"[{host}]" if ":" in host else host
             uri = f"http://{name}:{listening.getsockname()[1]}{_PATH}/"
             session.say(f"{session.shown_url} at {uri} (about, ops, read…), Ctrl-C ends")
             sys.stdout.flush()
             await server.serve([listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket at an address, for a server of asyncio to listen on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With TCP by name: else asyncio leaves Nagle's algorithm on, and each answer takes 40 ms.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+    except OSError:
+        found.close()
+        raise
+    return found
 
 
 def _is_this_machine(host: str) -> bool:

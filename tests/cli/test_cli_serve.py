@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from phable import HaystackClient
 
+from hsorm.cli.serve import listen
 from tests.cli.conftest import Hsorm
 from tests.interop.serving import call
 
@@ -69,3 +71,9 @@ def test_other_machines_are_not_served_without_a_token(hsorm: Hsorm, url: str) -
 
     assert result.code == 2
     assert "HSORM_TOKEN" in result.err
+
+
+def test_answers_do_not_wait_for_each_other() -> None:
+    """Asyncio turns Nagle's algorithm off only where a socket says that it is TCP."""
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP

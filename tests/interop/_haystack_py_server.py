@@ -7,7 +7,6 @@ port; ends with its standard input.
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 import threading
 import time
@@ -18,6 +17,7 @@ import uvicorn
 from hs_py.fastapi_server import create_fastapi_app
 from hs_py.storage.protocol import StorageAdapter
 
+from hsorm.cli.serve import listen
 from hsorm.codecs import hayson
 from hsorm.interop.haystack_py import HaystackPyStorage, to_hs, uncached
 from hsorm.storage.factory import open_storage
@@ -38,7 +38,7 @@ async def main(url: str, entities: list[Any]) -> None:
     # Without users: phable cannot log in to it, for it takes a token as the standard's 64 letters
     # and keeps the first of a handshake, where this server gives others with each step.
     app = uncached(create_fastapi_app(storage=storage))
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", ws="none"))
     threading.Thread(target=end_with_input, args=(server,), daemon=True).start()
     await server.serve([listening])

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import socket
 import ssl
 import threading
 import time
@@ -22,6 +21,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 
+from hsorm.cli.serve import listen
 from hsorm.interop.server import Authorize
 from hsorm.kinds import MARKER, Entity, Number, Ref
 
@@ -57,7 +57,7 @@ def points(*names: str) -> list[Entity]:
 @contextmanager
 def running(app: Any) -> Iterator[str]:
     """Serve an application and give its address; an error in its beginning is raised here."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = listen("127.0.0.1", 0)
     config = uvicorn.Config(app, log_level="error", ws="none", lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))

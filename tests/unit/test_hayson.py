@@ -317,7 +317,7 @@ def test_a_number_beyond_the_doubles_is_infinite() -> None:
 def test_what_follows_a_number_beyond_the_doubles_has_to_be_json(
     text: str | bytes, column: int | None
 ) -> None:
-    with pytest.raises(CodecError, match="no JSON|no UTF-8") as caught:
+    with pytest.raises(CodecError, match=r"no JSON|no UTF-8") as caught:
         hayson.loads(text)
 
     assert caught.value.column == column
