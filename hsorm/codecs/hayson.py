@@ -409,12 +409,14 @@ def _encode_ref(value: Ref) -> dict[str, str]:
     return {"_kind": "ref", "val": value.val, "dis": value.dis}
 
 
-def time_text(value: dt.time | dt.datetime) -> str:
-    """Write the time of day as `hh:mm:ss`, with three or six further digits where it has them."""
+def _spec_of(value: dt.time | dt.datetime) -> str:
     micros = value.microsecond
-    spec = "seconds" if micros == 0 else "milliseconds" if micros % 1000 == 0 else "microseconds"
-    wall = value.time() if isinstance(value, dt.datetime) else value.replace(tzinfo=None)
-    return wall.isoformat(spec)
+    return "seconds" if micros == 0 else "milliseconds" if micros % 1000 == 0 else "microseconds"
+
+
+def time_text(value: dt.time) -> str:
+    """Write the time of day as `hh:mm:ss`, with three or six further digits where it has them."""
+    return value.replace(tzinfo=None).isoformat(_spec_of(value))
 
 
 def _encode_datetime(value: dt.datetime) -> dict[str, str]:
@@ -428,17 +430,16 @@ def datetime_text(value: dt.datetime) -> tuple[str, str]:
     """Write an aware datetime as ISO 8601 with its offset (`Z` for zero), and its zone's name."""
     if value.utcoffset() is None:
         raise CodecError(f"{value.isoformat()} has no time zone: a dateTime needs one")
+    if value.tzinfo is dt.UTC:  # as every `mod` is
+        return f"{value.isoformat('T', _spec_of(value))[:-6]}Z", "UTC"
     value = with_zone(value)
     offset = value.utcoffset() or dt.timedelta()
-    if offset == dt.timedelta():
-        zone = "Z"
-    elif offset % dt.timedelta(minutes=1):
+    if offset.seconds % 60:
         # Local mean times before some 1900 have seconds, ISO 8601 has not: the instant counts.
         return datetime_text(value.astimezone(dt.UTC))[0], city_of(value)
-    else:
-        zone = value.isoformat()[-6:]
     # isoformat pads the year to four digits, strftime does not everywhere.
-    return f"{value.date().isoformat()}T{time_text(value)}{zone}", city_of(value)
+    text = value.isoformat("T", _spec_of(value))
+    return text if offset else f"{text[:-6]}Z", city_of(value)
 
 
 def _encode_grid(value: Grid) -> dict[str, Any]:
