@@ -38,7 +38,10 @@ async def serve(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse hisWrite, pointWrite and load.")
     ] = False,
-    load: Annotated[bool, typer.Option("--load", help="Have the op load, for seeding.")] = False,
+    load: Annotated[
+        bool,
+        typer.Option("--load", help="Have the op load; make the storage where there is none."),
+    ] = False,
 ) -> None:
     """Serve a storage over the Haystack HTTP API, in Zinc and JSON, until Ctrl-C.
 
@@ -56,7 +59,7 @@ async def serve(
     except ModuleNotFoundError:
         raise MissingExtraError("hsorm serve", "uvicorn", "server") from None
 
-    async with session.storage() as store:
+    async with session.storage(make=load) as store:
         authorize = bearer(token, read_only=read_only) if token else _local(host, read_only)
         app = HaystackApi(store, load=load).app(authorize, path=_PATH)
         # The storage is open already, and the session closes it: not the application's to do.
@@ -71,13 +74,14 @@ async def serve(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket at an address, for a server of asyncio to listen on."""
+    """Return a socket that listens at an address, for a server of asyncio."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With TCP by name: else asyncio leaves Nagle's algorithm on, and each answer takes 40 ms.
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind((host, port))
+        found.listen(2048)  # from here on clients wait, whenever the server begins
     except OSError:
         found.close()
         raise

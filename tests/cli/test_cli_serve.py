@@ -56,8 +56,8 @@ def test_a_storage_is_served_until_ctrl_c(hsorm: Hsorm, url: str) -> None:
     assert process.returncode == 130
 
 
-def test_a_token_is_asked_for_and_writing_refused(url: str) -> None:
-    options = ("-u", url, "--read-only", "--load", "--host", "0.0.0.0")  # noqa: S104 - what is tried
+def test_a_token_is_asked_for_and_writing_refused() -> None:
+    options = ("-u", "sqlite:///new.db", "--read-only", "--load", "--host", "0.0.0.0")  # noqa: S104 - what is tried
     with serving(*options, HSORM_TOKEN="t0ken") as (uri, _):
         uri = uri.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 - as above
         headers = {"authorization": "Bearer t0ken"}
