@@ -28,7 +28,17 @@ from hsorm.interop._formats import FORMATS
 from hsorm.kinds import MARKER, Entity, Grid, GridCol, Kind, Number, Ref, Symbol, kind_name
 from hsorm.storage.protocol import StorageAdapter, WatchRows
 
-__all__ = ["OPS", "WRITING_OPS", "Call", "Op", "Server", "error_grid", "is_internal", "public_text"]
+__all__ = [
+    "OPS",
+    "WRITING_OPS",
+    "Call",
+    "Op",
+    "Server",
+    "error_grid",
+    "is_internal",
+    "must_be_open",
+    "public_text",
+]
 
 T = TypeVar("T")
 
@@ -373,7 +383,7 @@ async def _watch_sub(call: Call) -> Grid:
         dis = _needed(call, str, meta, "watchDis", lack)
         rows = await call.store.watch_sub(None, ids, lease=lease, dis=dis)
     else:
-        await _must_be_open(call.store, watch_id)
+        await must_be_open(call.store, watch_id)
         rows = await call.store.watch_sub(watch_id, ids, lease=lease)
     grid = Grid.of(rows, _watch_meta(rows))
     # A row an id, of nulls where there is none, and these need a column (P3).
@@ -384,7 +394,7 @@ def _watch_meta(rows: WatchRows) -> dict[str, Kind]:
     return {"watchId": rows.watch_id, "lease": Number(rows.lease.total_seconds(), "sec")}
 
 
-async def _must_be_open(store: StorageAdapter, watch_id: str) -> None:
+async def must_be_open(store: StorageAdapter, watch_id: str) -> None:
     """Refuse an id that a storage would open a new watch under (P1).
 
     A client whose watch has been forgotten would wait for ever for the ids that were in it.

@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 from hsorm.errors import HsormError, MissingExtraError, UnknownEntityError, UnknownWatchError
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, Missing, Node, Or, Path
 from hsorm.his import ALWAYS
-from hsorm.interop._ops import public_text
+from hsorm.interop._ops import must_be_open, public_text
 from hsorm.kinds import (
     MARKER,
     NA,
@@ -146,8 +146,13 @@ class HaystackPyStorage:
     async def watch_sub(
         self, watch_id: str | None, ids: list[Any], dis: str = "watch"
     ) -> tuple[str, list[dict[str, Any]]]:
-        """Open a watch or add entities to one; what is not there is watched, but has no row."""
+        """Open a watch or add entities to one; what is not there is watched, but has no row.
+
+        An id that no watch has is an error; the adapters of haystack-py open one under it.
+        """
         with _errors():
+            if watch_id is not None:
+                await must_be_open(self._store, watch_id)
             wanted = [_id(ref) for ref in ids]
             rows = await self._store.watch_sub(watch_id, wanted, lease=_LEASE, dis=dis)
         return rows.watch_id, _rows(row for row in rows if row)

@@ -50,7 +50,7 @@ try:
 except ModuleNotFoundError:
     raise MissingExtraError("hsorm.interop.server", "starlette", "server") from None
 
-__all__ = ["WRITING_OPS", "Authorize", "HaystackApi", "bearer"]
+__all__ = ["WRITING_OPS", "Authorize", "HaystackApi", "bearer", "refuse_writing"]
 
 Authorize: TypeAlias = Callable[[Request, str], Awaitable[str | Response | None]]
 """Asked before each call, with the request and the op's name, also of ops that there are not.

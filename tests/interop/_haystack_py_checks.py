@@ -112,6 +112,7 @@ async def check_storage() -> None:
     ended = await failure(storage.watch_poll(watch_id))
     assert isinstance(ended, ValueError)
     assert isinstance(await failure(storage.watch_sub(watch_id, [])), ValueError)
+    assert isinstance(await failure(storage.watch_sub("w-never", [])), ValueError)
     assert "id" in str(await failure(storage.load_entities([{"dis": "no id"}])))
 
 
