@@ -147,7 +147,7 @@ class _Tally:
             self.reasons[backend] = str(noted["missing"])
 
     def lines(self) -> Iterator[str]:
-        for backend in ALL:
+        for backend in dict.fromkeys((*ALL, *self.reasons)):
             if backend in self.reasons:
                 yield f"{backend}: NOT RUN ({self.not_run[backend]}), {self.reasons[backend]}"
             elif self.run[backend]:
