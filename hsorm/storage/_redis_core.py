@@ -34,7 +34,7 @@ from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, target_of
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
 from hsorm.storage.protocol import Create
 
-__all__ = ["LAYOUT", "RedisCore", "counting", "scored", "selecting"]
+__all__ = ["LAYOUT", "RedisCore", "counting", "place_of", "scored", "selecting"]
 
 LAYOUT: Final = "0001"
 """The version of how things are laid out."""
@@ -107,10 +107,9 @@ class RedisCore(BaseAdapter):
                 raise SchemaOutdatedError(self.url, None, LAYOUT)
             tags = tags_for(self.prefix, self.server.owners(), self._wanted_buckets)
             made = {"layout": LAYOUT, "tags": tags, "token": secrets.token_hex(4)}
+            key = meta_key(self.prefix)
             # The first one to write it decides.
-            await self.server.write(
-                _at(self.prefix), "SET", meta_key(self.prefix), hayson.to_json(made), "NX"
-            )
+            await self.server.write(place_of(key), "SET", key, hayson.to_json(made), "NX")
             found = await self._meta()
         if found is None:  # deleted at once
             raise SchemaOutdatedError(self.url, None, LAYOUT)
@@ -121,7 +120,8 @@ class RedisCore(BaseAdapter):
         self.transactions = Transactions(self.server, self.layout, self._fields_text)
 
     async def _meta(self) -> dict[str, Any] | None:
-        found = await self.server.read(_at(self.prefix), "GET", meta_key(self.prefix))
+        key = meta_key(self.prefix)
+        found = await self.server.read(place_of(key), "GET", key)
         return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
 
     head = LAYOUT
@@ -193,12 +193,9 @@ class RedisCore(BaseAdapter):
         return found
 
     async def _hashes(
-        self, ids: Iterable[str], fields: Sequence[str], *, locked: bool = False
+        self, ids: Iterable[str], fields: Sequence[str]
     ) -> list[tuple[str, list[Any]]]:
-        """Return some fields of the hashes of ids, None for those that are not there.
-
-        With `locked` the buckets are this caller's own, who does not wait for himself.
-        """
+        """Return some fields of the hashes of ids, None for those that are not there."""
         await self._ready()
         found: list[tuple[str, list[Any]]] = []
         possible = [id for id in dict.fromkeys(ids) if is_possible(id)]
@@ -206,8 +203,7 @@ class RedisCore(BaseAdapter):
             for at in range(0, len(own), _PAGE):
                 page = own[at : at + _PAGE]
                 commands: list[Command] = [("HMGET", bucket.entity(id), *fields) for id in page]
-                read = self.server.read_all if locked else self.transactions.read
-                found += zip(page, await read(bucket, commands), strict=True)
+                found += zip(page, await self.transactions.read(bucket, commands), strict=True)
         return found
 
     async def _search(
@@ -425,6 +421,6 @@ def _names(indexes: Indexes) -> list[str]:
     return sorted(f"entities_{name}_{kind}_ix" for name, kind in indexes)
 
 
-def _at(prefix: str) -> Bucket:
-    """Return a bucket of the key that is in none."""
-    return Bucket(0, "", key_slot(meta_key(prefix).encode()))
+def place_of(key: str) -> Bucket:
+    """Return a bucket for a key that is in none."""
+    return Bucket(0, "", key_slot(key.encode()))
