@@ -219,6 +219,7 @@ def _number(obj: dict[str, Any]) -> Number:
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
+@lru_cache(maxsize=4096)
 def date_of(text: str) -> dt.date:
     """Read `YYYY-MM-DD`."""
     if not _DATE.fullmatch(text):  # fromisoformat knows weeks, too
@@ -233,6 +234,7 @@ _DATETIME = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def time_of(text: str) -> dt.time:
     """Read `hh:mm:ss` with an optional fraction of up to nine digits."""
     found = _TIME.fullmatch(text)

@@ -14,6 +14,7 @@ from typing import Final
 __all__ = [
     "APPLY",
     "FEED",
+    "FIND",
     "HIS_CLEAR",
     "LOCK",
     "PRUNE",
@@ -77,6 +78,9 @@ SET_FIELDS: Final = Script("set_fields", "base", "guard")
 
 FEED: Final = Script("feed", "base", "guard")
 """Read what has changed after a stamp, with the entities as they are."""
+
+FIND: Final = Script("find", "base", "guard")
+"""Run searches that find little: in one command, where MULTI takes five."""
 
 HIS_CLEAR: Final = Script("his_clear", "base", "guard", "history")
 """Delete items of a point."""

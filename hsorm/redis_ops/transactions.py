@@ -86,7 +86,7 @@ class Put:
     """An entity as it is to be stored.
 
     Attributes:
-        fields: The fields of its hash.
+        fields: The fields of its hash; its array, where it has a new one, is the first.
         missing: Those that it must not have.
         based_on: The stamp that it has; `"-"` for none at all, `"*"` for any.
         array: The priority array that it has, as text; `"*"` for any.
@@ -96,19 +96,26 @@ class Put:
 
     id: str
     fields: Mapping[str, str]
-    missing: Sequence[str] = ()
+    missing: tuple[str, ...] = ()
     based_on: str = "*"
     array: str = "*"
     expires: str = ""
     silent: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is made whatever is there, so that many can be said in fewer words."""
+        return self.based_on == "*" == self.array and not (self.expires or self.silent)
+
     def args(self) -> Iterator[_Arg]:
         """Yield the change as a script takes it; see `lua/ops.lua`."""
         yield from ("s" if self.silent else "p", self.id, self.based_on, self.array, self.expires)
-        yield len(self.fields)
+        yield len(self.fields) + (not self.silent)
         for name, val in self.fields.items():
             yield name
             yield val
+        if not self.silent:
+            yield from ("v", "")  # the script's to say
         yield len(self.missing)
         yield from self.missing
 
@@ -415,5 +422,16 @@ def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
 
 
 def _packed(changes: Sequence[Change]) -> bytes:
-    # As text throughout: Lua would make floats of numbers.
-    return msgspec.msgpack.encode([str(arg) for change in changes for arg in change.args()])
+    words: list[str] = []
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Put]] = {}
+    for change in changes:
+        if isinstance(change, Put) and change.is_plain:
+            alike.setdefault((tuple(change.fields), change.missing), []).append(change)
+        else:
+            # As text throughout: Lua would make floats of numbers.
+            words += map(str, change.args())
+    for (names, missing), puts in alike.items():
+        words += ("l", str(len(puts)), str(len(names)), *names, str(len(missing)), *missing)
+        for put in puts:
+            words += put.fields.values()
+    return msgspec.msgpack.encode(words)

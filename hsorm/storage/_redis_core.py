@@ -27,7 +27,7 @@ from hsorm.redis_ops.entities import (
     missing_fields,
 )
 from hsorm.redis_ops.keys import Bucket, Layout, is_possible, meta_key, tags_for
-from hsorm.redis_ops.scripts import SET_FIELDS
+from hsorm.redis_ops.scripts import FIND, SET_FIELDS
 from hsorm.redis_ops.terms import Indexed, Indexes, check_indexes
 from hsorm.redis_ops.transactions import FieldsError, Put, StaleError, Transactions
 from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, target_of
@@ -42,6 +42,12 @@ LAYOUT: Final = "0001"
 _T = TypeVar("_T")
 
 _PAGE: Final = 1_000
+
+_FEW: Final = 100
+"""So many entities are handed on by a script; more take it longer than MULTI does."""
+
+_REMEMBERED: Final = 10_000
+_LONGEST_REMEMBERED: Final = 1_000
 _PATIENCE_SECONDS: Final = 60.0
 
 
@@ -73,6 +79,8 @@ class RedisCore(BaseAdapter):
         self._connected = False
         self._token = ""
         self._fields: dict[Bucket, Fields] = {}
+        self._finds_many: set[str] = set()
+        """Queries that found more than a script should hand on."""
         self.layout = Layout(self.prefix, ())
         self.transactions = Transactions(self.server, self.layout, self._fields_text)
 
@@ -214,18 +222,46 @@ class RedisCore(BaseAdapter):
         Raises:
             FieldsError: Other indexes are declared by now than the query was made for.
         """
-        command = selecting(bucket, asked, fields, most)
-        return index.search_rows(await self._searched(bucket, command))[1]
+        if asked in self._finds_many:
+            rows = await self._search_many(bucket, asked, fields, most)
+            if len(rows) <= _FEW:
+                self._finds_many.discard(asked)
+            return rows
+        cut = _FEW + 1 if most is None or most > _FEW else most
+        ((_, rows),) = await self._found(bucket, [selecting(bucket, asked, fields, most, cut)])
+        if len(rows) <= _FEW:
+            return rows
+        if len(self._finds_many) >= _REMEMBERED:
+            self._finds_many.clear()
+        if len(asked) <= _LONGEST_REMEMBERED:
+            self._finds_many.add(asked)
+        return await self._search_many(bucket, asked, fields, most)
 
     async def _count_found(self, bucket: Bucket, asked: str) -> int:
         """Return how many entities of a bucket a query finds; raises as `_search` does."""
-        return index.search_rows(await self._searched(bucket, counting(bucket, asked)))[0]
+        ((count, _),) = await self._found(bucket, [counting(bucket, asked)])
+        return count
 
-    async def _searched(self, bucket: Bucket, command: Command) -> Any:
-        fields, answer = await self.transactions.read(bucket, [("GET", bucket.fields), command])
-        if (fields or b"").decode() != self._fields[bucket].text:
+    async def _found(
+        self, bucket: Bucket, commands: Sequence[Command]
+    ) -> list[tuple[int, list[Mapping[bytes, Any]]]]:
+        """Run searches that find little; a script would take long to hand on much."""
+        words: list[Any] = [self._fields[bucket].text]
+        for command in commands:
+            words += (len(command), *command)
+        state, *answers = await self.transactions.run(bucket, FIND, *words, reads=True)
+        if state != b"done":
             raise FieldsError
-        return answer
+        return list(map(index.script_rows, answers))
+
+    async def _search_many(
+        self, bucket: Bucket, asked: str, fields: Sequence[str], most: int | None
+    ) -> list[Mapping[bytes, Any]]:
+        command = selecting(bucket, asked, fields, most)
+        text, answer = await self.transactions.read(bucket, [("GET", bucket.fields), command])
+        if (text or b"").decode() != self._fields[bucket].text:
+            raise FieldsError
+        return index.search_rows(answer)[1]
 
     # ---- changing -------------------------------------------------------------------------------
 
@@ -253,9 +289,8 @@ class RedisCore(BaseAdapter):
         written = self._fields[self.layout.bucket_of(id)].written
         array: str | None = more.pop("new_array", None)
         fields = hash_of(entity, written)
-        if array is not None:
-            fields["a"] = array
-        return Put(id, fields, missing_fields(fields, written), based_on, **more)
+        missing = missing_fields(fields, written)
+        return Put(id, _with_array(fields, array), missing, based_on, **more)
 
     def _put_live(self, id: str, live: Entity, based_on: str, **more: Any) -> Put:
         """Return the change that stores an entity's live tags."""
@@ -263,9 +298,7 @@ class RedisCore(BaseAdapter):
         fields = live_hash_of(live, written)
         array: str | None = more.pop("new_array", None)
         missing = missing_fields(fields, written, live=True)
-        if array is not None:
-            fields["a"] = array
-        return Put(id, fields, missing, based_on, **more)
+        return Put(id, _with_array(fields, array), missing, based_on, **more)
 
     def _next_mod(self) -> dt.datetime:
         self._last_mod = next_mod(utc_now(), self._last_mod)
@@ -395,18 +428,23 @@ def counting(bucket: Bucket, asked: str) -> Command:
 
 
 def selecting(
-    bucket: Bucket, asked: str, fields: Sequence[str], most: int | None = None
+    bucket: Bucket,
+    asked: str,
+    fields: Sequence[str],
+    most: int | None = None,
+    cut: int | None = None,
 ) -> Command:
     """Return the command that reads fields of what a query finds; the first ones by id.
 
     Without a limit by FT.AGGREGATE: it does not score what it finds, which takes FT.SEARCH half of
-    its time.
+    its time. With `cut` no more than that, of those whichever.
     """
     rest = ("TIMEOUT", index.TIMEOUT, "DIALECT", 2)
     if most is None:
         loaded = [f"@{field}" for field in fields]
-        return ("FT.AGGREGATE", bucket.alias, asked, "LOAD", len(fields), *loaded, *rest)
-    shown = ("RETURN", len(fields), *fields, "SORTBY", "id", "LIMIT", 0, most)
+        limit = () if cut is None else ("LIMIT", 0, cut)
+        return ("FT.AGGREGATE", bucket.alias, asked, "LOAD", len(fields), *loaded, *limit, *rest)
+    shown = ("RETURN", len(fields), *fields, "SORTBY", "id", "LIMIT", 0, min(most, cut or most))
     return ("FT.SEARCH", bucket.alias, asked, *shown, *rest)
 
 
@@ -415,6 +453,10 @@ def scored(answer: Sequence[Any]) -> list[tuple[str, float]]:
     if answer and isinstance(answer[0], (bytes, str)):
         answer = list(zip(answer[::2], answer[1::2], strict=True))
     return [(member.decode(), float(score)) for member, score in answer]
+
+
+def _with_array(fields: dict[str, str], array: str | None) -> dict[str, str]:
+    return fields if array is None else {"a": array, **fields}
 
 
 def _names(indexes: Indexes) -> list[str]:

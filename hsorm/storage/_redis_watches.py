@@ -225,7 +225,7 @@ class RedisWatches(RedisReads, Streams):
                 bucket: await self._known(watch_id, bucket, whole=True)
                 for bucket in self.layout.buckets
             }
-            matching = await self._matching(filter)
+            matching = await self._matching(filter, stamped=True)
             by_bucket: dict[Bucket, list[Found]] = {bucket: [] for bucket in parts}
             for one in matching:
                 by_bucket[self.layout.bucket_of(one.entity["id"].val)].append(one)
