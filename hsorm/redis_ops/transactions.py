@@ -81,8 +81,7 @@ class FieldsError(Exception):
     """An entity was written for other indexes than those declared by now: look, and repeat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     """An entity as it is to be stored.
 
     Attributes:

@@ -247,11 +247,18 @@ class RedisChanges(RedisCore):
         """Return of what a load replaces that which cannot be replaced as it was staged."""
         found: dict[str, _Replaced] = {}
         floor = _mod_text(mod)
+        empty = {
+            bucket
+            for bucket in self.layout.buckets
+            if not await self.server.read(bucket, "EXISTS", bucket.log)
+        }
         for i in range(0, len(checked), _LOOKED_AT_ONCE):
             if i and i % _KEPT_AFTER == 0:
                 await staged.lock()
             ids = [entity["id"].val for entity in checked[i : i + _LOOKED_AT_ONCE]]
             for bucket, own in self.layout.by_bucket(ids).items():
+                if bucket in empty:
+                    continue
                 answer = await self.server.run(bucket, REPLACED_LOCKED, floor, *own, reads=True)
                 found |= _replaced(answer)
         return found

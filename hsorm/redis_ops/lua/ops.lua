@@ -83,10 +83,10 @@ local function put_alike(args, i)
       words[2 * j] = args[i + j - 1]
     end
     words[2 * width + 2] = now
-    if del_end >= del then
+    local added = redis.call('HSET', key, unpack(words, 1, 2 * width + 2))
+    if added <= width and del_end >= del then  -- it was there
       redis.call('HDEL', key, unpack(args, del, del_end))
     end
-    redis.call('HSET', key, unpack(words, 1, 2 * width + 2))
     note_put(id, now)
     i = i + width
   end
