@@ -43,11 +43,10 @@ _T = TypeVar("_T")
 
 _PAGE: Final = 1_000
 
-_FEW: Final = 100
+_FEW: Final = 30
 """So many entities are handed on by a script; more take it longer than MULTI does."""
 
 _REMEMBERED: Final = 10_000
-_LONGEST_REMEMBERED: Final = 1_000
 _PATIENCE_SECONDS: Final = 60.0
 
 
@@ -79,8 +78,8 @@ class RedisCore(BaseAdapter):
         self._connected = False
         self._token = ""
         self._fields: dict[Bucket, Fields] = {}
-        self._finds_many: set[str] = set()
-        """Queries that found more than a script should hand on."""
+        self._finds_many: set[int] = set()
+        """Queries, by their hashes, that found more than a script should hand on."""
         self.layout = Layout(self.prefix, ())
         self.transactions = Transactions(self.server, self.layout, self._fields_text)
 
@@ -222,20 +221,19 @@ class RedisCore(BaseAdapter):
         Raises:
             FieldsError: Other indexes are declared by now than the query was made for.
         """
-        if asked in self._finds_many:
-            rows = await self._search_many(bucket, asked, fields, most)
-            if len(rows) <= _FEW:
-                self._finds_many.discard(asked)
-            return rows
-        cut = _FEW + 1 if most is None or most > _FEW else most
-        ((_, rows),) = await self._found(bucket, [selecting(bucket, asked, fields, most, cut)])
+        few, key = most is not None and most <= _FEW, hash(asked)
+        if few or key not in self._finds_many:
+            command = selecting(bucket, asked, fields, most, most if few else _FEW + 1)
+            ((_, rows),) = await self._found(bucket, [command])
+            if few or len(rows) <= _FEW:
+                return rows
+            if len(self._finds_many) >= _REMEMBERED:
+                self._finds_many.clear()
+            self._finds_many.add(key)
+        rows = await self._search_many(bucket, asked, fields, most)
         if len(rows) <= _FEW:
-            return rows
-        if len(self._finds_many) >= _REMEMBERED:
-            self._finds_many.clear()
-        if len(asked) <= _LONGEST_REMEMBERED:
-            self._finds_many.add(asked)
-        return await self._search_many(bucket, asked, fields, most)
+            self._finds_many.discard(key)
+        return rows
 
     async def _count_found(self, bucket: Bucket, asked: str) -> int:
         """Return how many entities of a bucket a query finds; raises as `_search` does."""

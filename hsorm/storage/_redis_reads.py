@@ -34,7 +34,7 @@ _MOST: Final = 1_000_000
 _LOADED: Final = ("tags", "live")
 _STAMPED: Final = (*_LOADED, "v")
 
-_FAR_FEW: Final = 1_000
+_FAR_FEW: Final = 200
 
 _REMEMBERED: Final = 1_000
 _LONGEST: Final = 1_000
