@@ -50,6 +50,10 @@ class Hand:
         """Read all samples, as the driver gives them."""
         return await self._run("TS.RANGE", _SERIES, "-", "+")
 
+    async def rollup(self, step: int) -> Any:
+        """Average all samples by the server."""
+        return await self._run("TS.RANGE", _SERIES, "-", "+", "AGGREGATION", "avg", step)
+
     async def _run(self, *words: Any) -> Any:
         return await self.client.execute_command(*words)  # type: ignore[no-untyped-call]
 

@@ -15,7 +15,7 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -200,6 +200,7 @@ async def measure_history(bench: Bench) -> list[Report]:
         await write_hsorm()
         await write_hand()
         read = dict(await in_turns(reads, bench.rounds))
+        rolled = dict(await in_turns(_rollups(bench, store, hand, text), bench.rounds))
     if bench.haystack is not None:
         write, ask = {"write": _POINT, "items": bench.items}, {"read": _POINT}
         written["haystack"] = await _rounds(bench, write)
@@ -207,7 +208,25 @@ async def measure_history(bench: Bench) -> list[Report]:
     return [
         _history_report(bench, "write", written),
         _history_report(bench, "read", read),
+        _history_report(bench, "rollup", rolled),
     ]
+
+
+def _rollups(
+    bench: Bench, store: RedisAdapter, hand: Hand, text: str
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    hours = -(-bench.items // 60)
+
+    async def by_hsorm() -> None:
+        assert len((await store.his_rollup(_POINT, text, "1hr", "avg"))[_POINT]) == hours
+
+    async def by_items() -> None:
+        assert len((await store.his_rollup(_POINT, text, "1hr", "twa"))[_POINT]) == hours
+
+    async def by_hand() -> None:
+        assert len(await hand.rollup(3_600_000_000)) == hours
+
+    return {"hsorm": by_hsorm, "items": by_items, "hand": by_hand}
 
 
 _HISTORY: Final = {
@@ -221,6 +240,11 @@ _HISTORY: Final = {
         "arrays": "hsorm, arrays",
         "hand": "TS.RANGE, lists of stamp and float",
         "haystack": "haystack-py `his_read`: datetimes in UTC",
+    },
+    "rollup": {
+        "hsorm": "hsorm `his_rollup`, the average of each hour, by the series",
+        "items": "hsorm `his_rollup`, `twa` of each hour, which takes all items",
+        "hand": "TS.RANGE … AGGREGATION avg, lists of stamp and float",
     },
 }
 

@@ -188,13 +188,15 @@ class Coord(msgspec.Struct, frozen=True, eq=False, gc=False):
     lng: float
 
     def __post_init__(self) -> None:
-        lat, lng = _float_of(self.lat), _float_of(self.lng)
+        lat, lng = self.lat, self.lng
+        if type(lat) is not float or type(lng) is not float:
+            lat, lng = _float_of(lat), _float_of(lng)
+            force_setattr(self, "lat", lat)
+            force_setattr(self, "lng", lng)
         if not (abs(lat) <= 90 and abs(lng) <= 180):
             raise ValueError(
                 f"C({lat},{lng}) is no place: latitudes end at ±90, longitudes at ±180"
             )
-        force_setattr(self, "lat", lat)
-        force_setattr(self, "lng", lng)
 
     @property
     def micro(self) -> tuple[int, int]:

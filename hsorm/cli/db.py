@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -14,9 +14,8 @@ from hsorm.cli._session import CliError, Session, UsageError, is_missing_file
 
 if TYPE_CHECKING:
     from hsorm.sql.indexes import Indexed
-    from hsorm.storage._postgres_policies import HisPolicy
+    from hsorm.storage._policies import HisPolicies, HisPolicy
     from hsorm.storage.protocol import Versioned
-    from hsorm.storage.timescale import TimescaleAdapter
 
 __all__ = ["group"]
 
@@ -132,7 +131,7 @@ async def distribute(
 
 async def policy_show(session: Session) -> None:
     """Say what becomes of history as it grows old."""
-    async with _timescale(session) as store:
+    async with _with_policies(session) as store:
         _say_policy(session, await store.his_policy())
 
 
@@ -148,14 +147,14 @@ async def policy_set(
     ] = None,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="TIME", help="Drop chunks that are older: 6mo, 2yr."),
+        typer.Option("--keep", metavar="TIME", help="Drop what is older: 6mo, 2yr."),
     ] = None,
 ) -> None:
-    """Set what becomes of history as it grows old (TimescaleDB)."""
+    """Set what becomes of history as it grows old."""
     given = {"chunk": chunk, "compress_after": compress_after, "keep": keep}
     if not any(given.values()):
         raise UsageError("what to set? --chunk, --compress-after or --keep, with a time")
-    async with _timescale(session) as store:
+    async with _with_policies(session) as store:
         _say_policy(session, await store.set_his_policy(**given))
 
 
@@ -169,7 +168,7 @@ async def policy_remove(
     taken: Any = [name.replace("-", "_") for name in names]
     if not {"compress_after", "keep"}.issuperset(taken):
         raise UsageError(f"{' '.join(names)}: write compress-after or keep, or both")
-    async with _timescale(session) as store:
+    async with _with_policies(session) as store:
         _say_policy(session, await store.remove_his_policy(*taken))
 
 
@@ -183,14 +182,16 @@ async def policy_run(
         str | None, typer.Option("--keep", metavar="TIME", help="Instead of what is set.")
     ] = None,
 ) -> None:
-    """Compress and drop old chunks now; dropping works with the Apache edition, too."""
-    async with _timescale(session) as store:
+    """Compress and drop old chunks now, on Redis delete old items.
+
+    Dropping works with the Apache edition of TimescaleDB, too.
+    """
+    async with _with_policies(session) as store:
         run = await store.run_his_policy(compress_after=compress_after, keep=keep)
-    session.say(f"Dropped {run.dropped:,} chunks, compressed {run.compressed:,}.")
-
-
-def _timescale(session: Session) -> AbstractAsyncContextManager[TimescaleAdapter]:
-    return _postgres(session, "policies are those of TimescaleDB")
+    if _is_redis(session):
+        session.say(f"Deleted {run.dropped:,} items.")
+    else:
+        session.say(f"Dropped {run.dropped:,} chunks, compressed {run.compressed:,}.")
 
 
 @asynccontextmanager
@@ -200,12 +201,30 @@ async def _postgres(session: Session, why: str) -> AsyncIterator[TimescaleAdapte
     from hsorm.storage.timescale import TimescaleAdapter
 
     async with session.storage() as store:
-        if not isinstance(store, TimescaleAdapter):
-            raise UsageError(f"{session.shown_url} is no PostgreSQL")
+        assert isinstance(store, TimescaleAdapter)
         yield store
 
 
+@asynccontextmanager
+async def _with_policies(session: Session) -> AsyncIterator[HisPolicies]:
+    async with session.storage() as store:
+        if not hasattr(store, "his_policy"):
+            raise UsageError(
+                f"{session.shown_url} has no policies: those are of PostgreSQL with TimescaleDB, "
+                "and of Redis"
+            )
+        yield cast("HisPolicies", store)
+
+
+def _is_redis(session: Session) -> bool:
+    return session.url.startswith("redis")
+
+
 def _say_policy(session: Session, policy: HisPolicy) -> None:
+    if _is_redis(session):
+        session.say("history         series in Redis")
+        session.say(f"keep            {policy.keep or 'not set: for ever'}")
+        return
     if not policy.hypertable:
         why = "no TimescaleDB" if policy.edition == "none" else f"TimescaleDB, {policy.edition}"
         session.say(f"history         a plain table ({why})")
@@ -304,7 +323,7 @@ command(
     ),
 )(distribute)
 
-policy = make_group("policy", "See to history as it grows old (TimescaleDB).")
+policy = make_group("policy", "See to history as it grows old (TimescaleDB, Redis).")
 group.add_typer(policy, name="policy")
 command(policy, "show", examples=("db policy show -u postgresql://me@host/db",))(policy_show)
 command(policy, "set", examples=("db policy set --chunk 1wk --compress-after 30day --keep 2yr",))(

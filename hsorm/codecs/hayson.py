@@ -234,6 +234,7 @@ def _number(obj: dict[str, Any]) -> Number:
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
+@lru_cache(maxsize=4096)
 def date_of(text: str) -> dt.date:
     """Read `YYYY-MM-DD`."""
     if not _DATE.fullmatch(text):  # fromisoformat knows weeks, too
@@ -248,6 +249,7 @@ _DATETIME = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def time_of(text: str) -> dt.time:
     """Read `hh:mm:ss` with an optional fraction of up to nine digits."""
     found = _TIME.fullmatch(text)
@@ -373,8 +375,44 @@ def encode(value: Any) -> Any:
 
 
 def encode_entity(entity: Mapping[str, Any]) -> str:
-    """Write one entity as stored text."""
-    return to_json(_encode_dict(entity)).decode()
+    """Write one entity as stored text.
+
+    Markers, and refs, which repeat from entity to entity, are written as ready-made JSON, and so is
+    one dateTime, the `mod` that all entities of a load have: that takes less than half of the time.
+    """
+    out: dict[str, Any] = {}
+    for name, item in entity.items():
+        kind = type(item)
+        if kind is str or kind is bool:
+            out[name] = item
+        elif item is MARKER:
+            out[name] = _MARKER_TEXT
+        elif kind is Ref and item.dis is None:
+            out[name] = _ref_text(item.val)
+        elif kind is dt.datetime:
+            out[name] = _datetime_json(item)
+        elif item is not None:
+            out[name] = encode(item)
+    return to_json(_refuse_kind(out)).decode()
+
+
+_MARKER_TEXT: Final = msgspec.Raw(b'{"_kind":"marker"}')
+
+
+@lru_cache(maxsize=65536)
+def _ref_text(val: str) -> msgspec.Raw:
+    return msgspec.Raw(to_json({"_kind": "ref", "val": val}))
+
+
+_last_datetime: tuple[dt.datetime, msgspec.Raw] | None = None
+
+
+def _datetime_json(value: dt.datetime) -> msgspec.Raw:
+    global _last_datetime
+    last = _last_datetime
+    if last is None or last[0] is not value:
+        last = _last_datetime = (value, msgspec.Raw(to_json(_encode_datetime(value))))
+    return last[1]
 
 
 _MARKER_JSON: Final = {"_kind": "marker"}
@@ -390,6 +428,10 @@ def _encode_dict(value: Mapping[str, Any]) -> dict[str, Any]:
             out[name] = _MARKER_JSON
         elif item is not None:
             out[name] = encode(item)
+    return _refuse_kind(out)
+
+
+def _refuse_kind(out: dict[str, Any]) -> dict[str, Any]:
     if "_kind" in out:
         raise CodecError("a dict with a tag named _kind: the name is Hayson's own")
     return out

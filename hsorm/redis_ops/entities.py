@@ -27,6 +27,8 @@ __all__ = [
     "missing_fields",
 ]
 
+_OPTIONAL: Final = ("l", "live", "z")
+
 FIELDS: Final = ("tags", "live", "v", "a")
 """What is read of an entity that is to be changed; see `Stored.of`."""
 
@@ -104,16 +106,20 @@ def live_of(live: bytes | None) -> Entity:
 
 
 def hash_of(entity: Entity, indexes: Indexes) -> dict[str, str]:
-    """Return the fields of an entity, all but its array and its stamp."""
+    """Return the fields of an entity, all but its array and its stamp.
+
+    None that is empty: a field takes some fifty bytes whatever is in it.
+    """
     tags, live = split(entity)
     fields = {
         "id": tags["id"].val,
         "tags": hayson.encode_entity(tags),
         "t": tokens_of(tags, indexes),
-        "z": "1" if "trash" in tags else "",
-        "live": hayson.encode_entity(live) if live else "",
-        "l": tokens_of(live, indexes) if live else "",
     }
+    if "trash" in tags:
+        fields["z"] = "1"
+    if live:
+        fields |= {"live": hayson.encode_entity(live), "l": tokens_of(live, indexes)}
     return fields | numbers_of(entity, indexes) if indexes else fields
 
 
@@ -130,6 +136,12 @@ def live_hash_of(live: Entity, indexes: Indexes) -> dict[str, str]:
 def missing_fields(
     fields: Mapping[str, str], indexes: Indexes, *, live: bool = False
 ) -> tuple[str, ...]:
-    """Return the fields of declared indexes that an entity has no value for, or its live tags."""
+    """Return the fields that an entity has no value for, or its live tags.
+
+    They are those of declared indexes, and those that not every entity has.
+    """
+    optional = () if live else tuple(name for name in _OPTIONAL if name not in fields)
+    if not indexes:
+        return optional
     names = (field_name(name, kind) for name, kind in indexes if not live or name in LIVE_TAGS)
-    return tuple(sorted(name for name in names if name is not None and name not in fields))
+    return (*optional, *sorted(name for name in names if name is not None and name not in fields))

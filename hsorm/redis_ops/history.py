@@ -44,9 +44,11 @@ __all__ = [
     "HisKeys",
     "Rows",
     "Samples",
+    "found_by",
     "key_of",
     "packed",
     "paused_gc",
+    "with_floats",
 ]
 
 Command = tuple[Any, ...]
@@ -218,7 +220,7 @@ class Rows(NamedTuple):
     @staticmethod
     def of(answers: Sequence[Any]) -> Rows:
         """Return the answers to `commands`, in their order."""
-        numbers, bools, others = map(_found, answers)
+        numbers, bools, others = map(found_by, answers)
         return Rows(numbers, bools, others)
 
     def items(self, zone: ZoneInfo, unit: str | None, limit: int | None = None) -> list[Any]:
@@ -230,7 +232,7 @@ class Rows(NamedTuple):
             limit: Leave out what is beyond.
         """
         if not self.bools and not self.others:
-            rows = _with_floats(self.numbers)
+            rows = with_floats(self.numbers)
             stamps = local_datetimes([stamp for stamp, _ in rows], zone)
             return [
                 {"ts": ts, "val": Number(val, unit)}
@@ -243,12 +245,17 @@ class Rows(NamedTuple):
     def merged(self, unit: str | None) -> list[tuple[int, Kind]]:
         """Return the items, oldest first, as stamp and value."""
         found: list[tuple[int, Kind]] = [
-            (stamp, Number(val, unit)) for stamp, val in _with_floats(self.numbers)
+            (stamp, Number(val, unit)) for stamp, val in with_floats(self.numbers)
         ]
         found += [(stamp, float(val) == 1.0) for stamp, val in self.bools]
         found += [(stamp, from_row(None, text, unit)) for stamp, text in self._texts()]
         found.sort(key=_stamp)  # runs that are in order already: next to nothing
         return found
+
+    def stamps(self) -> tuple[list[int], list[int], list[int]]:
+        """Return the stamps of the items of each key."""
+        others = [stamp for stamp, _ in self._texts()]
+        return [row[0] for row in self.numbers], [row[0] for row in self.bools], others
 
     def last(self, unit: str | None) -> list[tuple[dt.datetime, Kind]]:
         """Return the last of the items, or none."""
@@ -294,7 +301,7 @@ class Samples(NamedTuple):
     obj: dict[int, str]
 
 
-def _with_floats(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+def with_floats(rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
     """Return samples with numbers in them, where under RESP2 they have text."""
     if not rows or isinstance(rows[0][1], float):
         return rows
@@ -325,7 +332,8 @@ def _arrays(np: Any, rows: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
     return flat[0::2].astype(np.int64), flat[1::2].copy()
 
 
-def _found(answer: Any) -> Sequence[Any]:
+def found_by(answer: Any) -> Sequence[Any]:
+    """Return what a command about a series found: nothing where there is no series."""
     if not isinstance(answer, Exception):
         return answer  # type: ignore[no-any-return]  # a driver's reply
     if "does not exist" in str(answer):
@@ -394,7 +402,7 @@ class Extent(NamedTuple):
         """Return what the answers to `commands` say."""
         numbers, bools, others, *ends = answers
         size = _total(numbers) + _total(bools) + int(others)
-        stamps = [row[0] for answer in ends[:4] for row in _found(answer)]
+        stamps = [row[0] for answer in ends[:4] for row in found_by(answer)]
         stamps += [_stamp_of(_decoded(member))[0] for member in chain.from_iterable(ends[4:])]
         if not stamps:
             return Extent(0, None, None)
@@ -403,6 +411,6 @@ class Extent(NamedTuple):
 
 def _total(answer: Any) -> int:
     """Return how many samples TS.INFO speaks of: a map under RESP3, a flat list under RESP2."""
-    found: Any = _found(answer)
+    found: Any = found_by(answer)
     info = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
     return int(info.get(b"totalSamples") or info.get("totalSamples") or 0)

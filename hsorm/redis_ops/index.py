@@ -17,7 +17,16 @@ from hsorm.redis_ops.client import Server
 from hsorm.redis_ops.keys import Bucket
 from hsorm.redis_ops.terms import SEPARATOR, Indexes, field_name
 
-__all__ = ["TIMEOUT", "VERSION", "drop_index", "ensure_index", "index_name", "pairs", "search_rows"]
+__all__ = [
+    "TIMEOUT",
+    "VERSION",
+    "drop_index",
+    "ensure_index",
+    "index_name",
+    "pairs",
+    "script_rows",
+    "search_rows",
+]
 
 VERSION: Final = 1
 """Of what is in the fields that an index is over: with another one entities are written anew."""
@@ -131,6 +140,17 @@ def search_rows(answer: Any) -> tuple[int, list[Mapping[bytes, Any]]]:
         if found and isinstance(found[0], bytes):  # FT.SEARCH: key, fields, key, fields…
             found = found[1::2]
         return int(answer[0]), list(map(pairs, found))
+    return _checked(answer)
+
+
+def script_rows(answer: Any) -> tuple[int, list[Mapping[bytes, Any]]]:
+    """Return what `search_rows` does, of the answer that a script got by RESP3."""
+    found = pairs(answer)
+    total, rows = _checked({**found, b"results": list(map(pairs, found[b"results"]))})
+    return total, list(map(pairs, rows))
+
+
+def _checked(answer: Mapping[bytes, Any]) -> tuple[int, list[Mapping[bytes, Any]]]:
     if answer[b"warning"]:
         told = b"; ".join(answer[b"warning"]).decode()
         raise StorageError(f"the search was cut short: {told}")

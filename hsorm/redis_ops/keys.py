@@ -46,6 +46,7 @@ __all__ = [
     "channel_of",
     "is_possible",
     "meta_key",
+    "policy_key",
     "tags_for",
 ]
 
@@ -137,6 +138,11 @@ class Layout:
 def meta_key(prefix: str) -> str:
     """Return the key of what is to be known of a storage before anything else."""
     return f"{prefix}:meta"
+
+
+def policy_key(prefix: str) -> str:
+    """Return the key of what becomes of a storage's history as it grows old, a hash."""
+    return f"{prefix}:policy"
 
 
 def channel_of(prefix: str) -> str:

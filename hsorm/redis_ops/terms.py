@@ -136,23 +136,22 @@ def tokens_of(entity: Mapping[str, Any], indexes: Indexes = frozenset()) -> str:
         if name == "id" or name == "mod":
             continue
         add(name)
-        if isinstance(val, str):  # the commonest kinds first, without a call
+        kind = type(val)
+        if kind is Marker:  # the commonest kinds first; it has no token but that of its name
+            continue
+        if kind is str:
             add(f"{name}={val if _is_plain(val) else encoded(val)}")
-        elif type(val) is Ref:
+        elif kind is Ref:
             add(f"{name}@{val.val}")
             if name not in LIVE_TAGS:
                 add(f"@{val.val}")
-        elif type(val) not in _SIMPLE:
+        else:
             tokens.extend(_other_tokens(name, val, indexes))
     return SEPARATOR.join(tokens)
 
 
 def _is_plain(text: str) -> bool:
     return text.isalnum() and text.isascii() and len(text) <= _LONGEST
-
-
-# What has no token but that of its name.
-_SIMPLE: Final = frozenset((Marker,))
 
 
 def _other_tokens(name: str, val: Any, indexes: Indexes) -> Iterator[str]:

@@ -55,8 +55,8 @@ _GONE: Final = 5_000
 _LOCK_SECONDS: Final = 10
 """How long a bucket may be locked without a record."""
 
-_STAGED_SECONDS: Final = 3_600
-"""How long what was staged, and then never locked for, lies around."""
+_STAGED_SECONDS: Final = 86_400
+"""How long what was staged, and then never locked for, lies around: sources may be slow."""
 
 _ABORTED_SECONDS: Final = 86_400
 
@@ -81,12 +81,11 @@ class FieldsError(Exception):
     """An entity was written for other indexes than those declared by now: look, and repeat."""
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     """An entity as it is to be stored.
 
     Attributes:
-        fields: The fields of its hash.
+        fields: The fields of its hash; its array, where it has a new one, is the first.
         missing: Those that it must not have.
         based_on: The stamp that it has; `"-"` for none at all, `"*"` for any.
         array: The priority array that it has, as text; `"*"` for any.
@@ -96,19 +95,26 @@ class Put:
 
     id: str
     fields: Mapping[str, str]
-    missing: Sequence[str] = ()
+    missing: tuple[str, ...] = ()
     based_on: str = "*"
     array: str = "*"
     expires: str = ""
     silent: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is made whatever is there, so that many can be said in fewer words."""
+        return self.based_on == "*" == self.array and not (self.expires or self.silent)
+
     def args(self) -> Iterator[_Arg]:
         """Yield the change as a script takes it; see `lua/ops.lua`."""
         yield from ("s" if self.silent else "p", self.id, self.based_on, self.array, self.expires)
-        yield len(self.fields)
+        yield len(self.fields) + (not self.silent)
         for name, val in self.fields.items():
             yield name
             yield val
+        if not self.silent:
+            yield from ("v", "")  # the script's to say
         yield len(self.missing)
         yield from self.missing
 
@@ -322,8 +328,10 @@ class Staged:
         self._layout = layout
         self._transactions = transactions
         self._home: Bucket | None = None
-        self._buckets: set[Bucket] = set()
+        self._parts: dict[Bucket, int] = {}
         self._tx = ""
+        self._locked = False
+        self._fields_matter = False
 
     async def add(self, changes: Sequence[Change]) -> None:
         """Stage changes; none of them is looked at before `commit`."""
@@ -335,19 +343,25 @@ class Staged:
             key = f"{bucket.base}tx:{self._tx}"
             packed = [_packed(part) for part in _parts(own)]
             commands: list[Command] = [("RPUSH", key, part) for part in packed]
-            await self._server.write_all(bucket, [*commands, ("EXPIRE", key, _STAGED_SECONDS)])
+            if not self._locked:  # from then on it stays until it is done, or given up
+                commands.append(("EXPIRE", key, _STAGED_SECONDS))
+            await self._server.write_all(bucket, commands)
+            self._parts[bucket] += len(packed)
+            # History is the same whatever is indexed.
+            self._fields_matter |= any(isinstance(change, Put) for change in own)
 
     def _begin_in(self, bucket: Bucket) -> None:
         if self._home is None:
             self._home = bucket
             self._tx = f"{bucket.number}:{secrets.token_hex(8)}"
-        self._buckets.add(bucket)
+        self._parts.setdefault(bucket, 0)
 
     async def lock(self, based_on: Iterable[Change] = ()) -> None:
-        """Lock the buckets, where all is as the changes expect it.
+        """Lock the buckets, where all is as the changes expect it; anew to keep them for longer.
 
         Raises:
-            StaleError: Something is not; nothing is left of the transaction.
+            StaleError: Something is not, or what was staged is gone; nothing is left of the
+                transaction.
             FieldsError: Other indexes are declared by now; nothing is left either.
         """
         expected: dict[Bucket, list[str]] = {}
@@ -355,23 +369,25 @@ class Staged:
             if change.based_on != "*" or change.array != "*":
                 own = expected.setdefault(self._layout.bucket_of(change.id), [])
                 own += (change.id, change.based_on, change.array)
-        for bucket in sorted(self._buckets, key=lambda bucket: bucket.number):
+        for bucket in sorted(self._parts, key=lambda bucket: bucket.number):
             args = expected.get(bucket, [])
-            head = (self._transactions.fields(bucket), self._tx, _LOCK_SECONDS)
+            fields = self._transactions.fields(bucket) if self._fields_matter else "*"
+            head = (fields, self._tx, _LOCK_SECONDS, self._parts[bucket])
             answer = await self._transactions.run(bucket, LOCK, *head, *args)
             if answer[0] != b"done":
                 await self.abort()
             _check(answer)
+        self._locked = True
 
-    async def commit(self, based_on: Iterable[Change] = (), *, locked: bool = False) -> None:
-        """Make the staged changes.
+    async def commit(self, based_on: Iterable[Change] = ()) -> None:
+        """Make the staged changes; lock the buckets before, where that was not done.
 
         Raises:
             StaleError: Something is not as the changes expect it; nothing was changed.
         """
         if self._home is None:
             return
-        if not locked:
+        if not self._locked:
             await self.lock(based_on)
         record = _record(self._home, self._tx)
         made = await self._server.write(self._home, "SET", record, "committed", "NX")
@@ -382,7 +398,7 @@ class Staged:
 
     async def abort(self) -> None:
         """Leave nothing of the transaction."""
-        for bucket in self._buckets:
+        for bucket in self._parts:
             await self._server.run(bucket, RELEASE, self._tx)
 
 
@@ -405,5 +421,16 @@ def _parts(changes: Sequence[Change]) -> Iterator[list[Change]]:
 
 
 def _packed(changes: Sequence[Change]) -> bytes:
-    # As text throughout: Lua would make floats of numbers.
-    return msgspec.msgpack.encode([str(arg) for change in changes for arg in change.args()])
+    words: list[str] = []
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Put]] = {}
+    for change in changes:
+        if isinstance(change, Put) and change.is_plain:
+            alike.setdefault((tuple(change.fields), change.missing), []).append(change)
+        else:
+            # As text throughout: Lua would make floats of numbers.
+            words += map(str, change.args())
+    for (names, missing), puts in alike.items():
+        words += ("l", str(len(puts)), str(len(names)), *names, str(len(missing)), *missing)
+        for put in puts:
+            words += put.fields.values()
+    return msgspec.msgpack.encode(words)

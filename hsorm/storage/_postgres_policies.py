@@ -5,51 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from hsorm.errors import StorageError
 from hsorm.sql.intervals import interval_text
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._policies import Edition, HisPolicy, PolicyRun
 from hsorm.storage._sql import SqlAdapter
 
-__all__ = ["Edition", "HisPolicy", "PolicyRun", "PostgresPolicies"]
-
-Edition: TypeAlias = Literal["none", "apache", "community"]
-"""Which TimescaleDB a database has."""
+__all__ = ["PostgresPolicies"]
 
 _PARTS: Final = ("compress_after", "keep")
-
-
-@dataclass(frozen=True, slots=True)
-class HisPolicy:
-    """What becomes of history as it grows old.
-
-    Attributes:
-        edition: Which TimescaleDB the database has.
-        hypertable: Whether history is a hypertable.
-        chunk: How much time is in a chunk, as PostgreSQL writes an interval.
-        chunks: How many chunks there are.
-        compressed: How many of them are compressed.
-        compress_after: How old a chunk is when it is compressed.
-        keep: How old a chunk is when it is dropped.
-    """
-
-    edition: Edition
-    hypertable: bool = False
-    chunk: str | None = None
-    chunks: int = 0
-    compressed: int = 0
-    compress_after: str | None = None
-    keep: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyRun:
-    """What was done: so many chunks were compressed, and dropped."""
-
-    compressed: int
-    dropped: int
 
 
 class PostgresPolicies(SqlAdapter):

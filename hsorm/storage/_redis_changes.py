@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +21,7 @@ from hsorm.ops.entities import (
     check_update,
     merge,
     merged_tags,
+    next_mod,
     stamp,
 )
 from hsorm.ops.live import merge_live
@@ -35,7 +37,8 @@ from hsorm.ops.priority_array import (
 from hsorm.ops.refs import DanglingRef, dangling, referenced, refs_in
 from hsorm.redis_ops import query
 from hsorm.redis_ops.entities import Stored, entity_of, live_of
-from hsorm.redis_ops.transactions import Change, Deleted, Put, StaleError
+from hsorm.redis_ops.scripts import REPLACED, REPLACED_LOCKED
+from hsorm.redis_ops.transactions import Change, Deleted, Put, Staged, StaleError
 from hsorm.storage._redis_core import RedisCore
 from hsorm.storage._shared import last_of_each, utc_now
 from hsorm.storage.protocol import Id
@@ -43,6 +46,17 @@ from hsorm.storage.protocol import Id
 __all__ = ["RedisChanges", "array_of", "array_text"]
 
 _LOADED_AT_ONCE: Final = 250
+_LOOKED_AT_ONCE: Final = 1_000  # which takes some milliseconds
+_KEPT_AFTER: Final = 50_000
+"""After so many the buckets are locked for longer: it takes a second or two."""
+
+
+class _Replaced(NamedTuple):
+    """An entity that a load replaces: its stamp, its array and its `mod`, each as text."""
+
+    based_on: str
+    array: str
+    mod: str
 
 
 class RedisChanges(RedisCore):
@@ -184,52 +198,92 @@ class RedisChanges(RedisCore):
         last = last_of_each(entities)
         if not last:
             return 0
-        mod = self._next_mod()
         # All are checked before anything is sent, and made anew should indexes be declared
         # meanwhile.
-        loaded = [stamp(check_loaded(raw), mod) for raw in last.values()]
-        await self._until_made(lambda: self._load(loaded))
-        return len(loaded)
+        checked = [check_loaded(raw) for raw in last.values()]
+        load = self._load_few if len(checked) <= _LOADED_AT_ONCE else self._load_many
+        await self._until_made(lambda: load(checked))
+        return len(checked)
 
-    async def _load(self, loaded: Sequence[Entity]) -> None:
-        if len(loaded) <= _LOADED_AT_ONCE:
-            arrays = await self._arrays()
-            await self.transactions.make([self._loaded(entity, arrays) for entity in loaded])
-            return
+    async def _load_few(self, checked: Sequence[Entity]) -> None:
+        ids = [entity["id"].val for entity in checked]
+        found: dict[str, _Replaced] = {}
+        for bucket, own in self.layout.by_bucket(ids).items():
+            answer = await self.transactions.run(bucket, REPLACED, "", *own, reads=True)
+            found |= _replaced(answer)
+        mod = self._mod_above(found)
+        changes = [self._loaded(stamp(one, mod), found.get(one["id"].val)) for one in checked]
+        await self.transactions.make(changes)
+
+    async def _load_many(self, checked: Sequence[Entity]) -> None:
+        mod = self._next_mod()
         staged = self.transactions.begin()
         try:
-            for i in range(0, len(loaded), _LOADED_AT_ONCE):
-                await staged.add([self._put(one) for one in loaded[i : i + _LOADED_AT_ONCE]])
+            for i in range(0, len(checked), _LOADED_AT_ONCE):
+                part = checked[i : i + _LOADED_AT_ONCE]
+                await staged.add([self._put(stamp(one, mod)) for one in part])
             await staged.lock()
-            # Now that nobody can write one: arrays outlive the load, and show (W4).
-            arrays = await self._arrays(locked=True)
-            await staged.add(
-                [self._loaded(one, arrays) for one in loaded if one["id"].val in arrays]
-            )
+            # Now that nobody else can change one: arrays outlive the load, and show (W4); and what
+            # was changed meanwhile, or by a clock that is ahead, gets a later `mod` all the same
+            # (C6).
+            found = await self._replaced(checked, mod, staged)
+            later = self._mod_above(found, mod)
+            again = [one for one in checked if one["id"].val in found]
+            for i in range(0, len(again), _LOADED_AT_ONCE):
+                if i and i % _KEPT_AFTER == 0:
+                    await staged.lock()
+                part = again[i : i + _LOADED_AT_ONCE]
+                await staged.add(
+                    [self._loaded(stamp(one, later), found[one["id"].val]) for one in part]
+                )
         except BaseException:
             await staged.abort()
             raise
-        await staged.commit(locked=True)
+        await staged.commit()
 
-    async def _arrays(self, *, locked: bool = False) -> dict[str, str]:
-        """Return all priority arrays as text, by id."""
-        ids: list[str] = []
-        for bucket in self.layout.buckets:
-            members = await self.server.read(bucket, "SMEMBERS", f"{bucket.base}arrays")
-            ids += [id.decode() for id in members]
-        found = await self._hashes(ids, ("a",), locked=locked)
-        return {id: array.decode() for id, (array,) in found if array}
+    async def _replaced(
+        self, checked: Sequence[Entity], mod: dt.datetime, staged: Staged
+    ) -> dict[str, _Replaced]:
+        """Return of what a load replaces that which cannot be replaced as it was staged."""
+        found: dict[str, _Replaced] = {}
+        floor = _mod_text(mod)
+        empty = {
+            bucket
+            for bucket in self.layout.buckets
+            if not await self.server.read(bucket, "EXISTS", bucket.log)
+        }
+        for i in range(0, len(checked), _LOOKED_AT_ONCE):
+            if i and i % _KEPT_AFTER == 0:
+                await staged.lock()
+            ids = [entity["id"].val for entity in checked[i : i + _LOOKED_AT_ONCE]]
+            for bucket, own in self.layout.by_bucket(ids).items():
+                if bucket in empty:
+                    continue
+                answer = await self.server.run(bucket, REPLACED_LOCKED, floor, *own, reads=True)
+                found |= _replaced(answer)
+        return found
 
-    def _loaded(self, entity: Entity, arrays: Mapping[str, str]) -> Put:
-        """Return the change that stores an entity of a load, with the array that it has."""
-        text = arrays.get(entity["id"].val, "")
-        if not text:
-            return self._put(entity, array="")
+    def _mod_above(
+        self, found: Mapping[str, _Replaced], mod: dt.datetime | None = None
+    ) -> dt.datetime:
+        """Return a `mod` that is later than those of what is to be replaced."""
+        mod = mod or self._next_mod()
+        latest = max((was.mod for was in found.values()), default="")
+        if latest >= _mod_text(mod):
+            mod = self._last_mod = next_mod(mod, dt.datetime.fromisoformat(f"{latest}+00:00"))
+        return mod
+
+    def _loaded(self, entity: Entity, was: _Replaced | None) -> Put:
+        """Return the change that stores an entity of a load in the place of what was there."""
+        if was is None:
+            return self._put(entity, "-")
+        if not was.array:
+            return self._put(entity, was.based_on, array="")
         if not is_writable(entity):
             entity = merged_tags(entity, live_changes(EMPTY, entity))
-            return self._put(entity, array=text, new_array="", expires="-")
-        shown = live_changes(at(array_of(text), utc_now()), entity)
-        return self._put(merged_tags(entity, shown), array=text)
+            return self._put(entity, was.based_on, array=was.array, new_array="", expires="-")
+        shown = live_changes(at(array_of(was.array), utc_now()), entity)
+        return self._put(merged_tags(entity, shown), was.based_on, array=was.array)
 
     # ---- live tags ------------------------------------------------------------------------------
 
@@ -261,6 +315,16 @@ class RedisChanges(RedisCore):
                 live = merge_live(live_of(text), tags)
                 puts.append(self._put_live(id, live, based_on.decode()))
         await self.transactions.make(puts)
+
+
+def _replaced(answer: Sequence[Any]) -> dict[str, _Replaced]:
+    return {row[0].decode(): _Replaced(*(part.decode() for part in row[1:])) for row in answer[1]}
+
+
+def _mod_text(mod: dt.datetime) -> str:
+    """Return a `mod` as it stands in what is stored, without its zone: it sorts as text."""
+    text: str = hayson.encode(mod)["val"]
+    return text.rstrip("Z")
 
 
 def array_of(text: str) -> PointArray:

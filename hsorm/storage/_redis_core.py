@@ -27,14 +27,14 @@ from hsorm.redis_ops.entities import (
     missing_fields,
 )
 from hsorm.redis_ops.keys import Bucket, Layout, is_possible, meta_key, tags_for
-from hsorm.redis_ops.scripts import SET_FIELDS
+from hsorm.redis_ops.scripts import FIND, SET_FIELDS
 from hsorm.redis_ops.terms import Indexed, Indexes, check_indexes
 from hsorm.redis_ops.transactions import FieldsError, Put, StaleError, Transactions
 from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, target_of
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
 from hsorm.storage.protocol import Create
 
-__all__ = ["LAYOUT", "RedisCore", "counting", "scored", "selecting"]
+__all__ = ["LAYOUT", "RedisCore", "counting", "place_of", "scored", "selecting"]
 
 LAYOUT: Final = "0001"
 """The version of how things are laid out."""
@@ -42,6 +42,11 @@ LAYOUT: Final = "0001"
 _T = TypeVar("_T")
 
 _PAGE: Final = 1_000
+
+_FEW: Final = 30
+"""So many entities are handed on by a script; more take it longer than MULTI does."""
+
+_REMEMBERED: Final = 10_000
 _PATIENCE_SECONDS: Final = 60.0
 
 
@@ -73,6 +78,8 @@ class RedisCore(BaseAdapter):
         self._connected = False
         self._token = ""
         self._fields: dict[Bucket, Fields] = {}
+        self._finds_many: set[int] = set()
+        """Queries, by their hashes, that found more than a script should hand on."""
         self.layout = Layout(self.prefix, ())
         self.transactions = Transactions(self.server, self.layout, self._fields_text)
 
@@ -107,10 +114,9 @@ class RedisCore(BaseAdapter):
                 raise SchemaOutdatedError(self.url, None, LAYOUT)
             tags = tags_for(self.prefix, self.server.owners(), self._wanted_buckets)
             made = {"layout": LAYOUT, "tags": tags, "token": secrets.token_hex(4)}
+            key = meta_key(self.prefix)
             # The first one to write it decides.
-            await self.server.write(
-                _at(self.prefix), "SET", meta_key(self.prefix), hayson.to_json(made), "NX"
-            )
+            await self.server.write(place_of(key), "SET", key, hayson.to_json(made), "NX")
             found = await self._meta()
         if found is None:  # deleted at once
             raise SchemaOutdatedError(self.url, None, LAYOUT)
@@ -121,7 +127,8 @@ class RedisCore(BaseAdapter):
         self.transactions = Transactions(self.server, self.layout, self._fields_text)
 
     async def _meta(self) -> dict[str, Any] | None:
-        found = await self.server.read(_at(self.prefix), "GET", meta_key(self.prefix))
+        key = meta_key(self.prefix)
+        found = await self.server.read(place_of(key), "GET", key)
         return None if found is None else msgspec.json.decode(found, type=dict[str, Any])
 
     head = LAYOUT
@@ -193,12 +200,9 @@ class RedisCore(BaseAdapter):
         return found
 
     async def _hashes(
-        self, ids: Iterable[str], fields: Sequence[str], *, locked: bool = False
+        self, ids: Iterable[str], fields: Sequence[str]
     ) -> list[tuple[str, list[Any]]]:
-        """Return some fields of the hashes of ids, None for those that are not there.
-
-        With `locked` the buckets are this caller's own, who does not wait for himself.
-        """
+        """Return some fields of the hashes of ids, None for those that are not there."""
         await self._ready()
         found: list[tuple[str, list[Any]]] = []
         possible = [id for id in dict.fromkeys(ids) if is_possible(id)]
@@ -206,8 +210,7 @@ class RedisCore(BaseAdapter):
             for at in range(0, len(own), _PAGE):
                 page = own[at : at + _PAGE]
                 commands: list[Command] = [("HMGET", bucket.entity(id), *fields) for id in page]
-                read = self.server.read_all if locked else self.transactions.read
-                found += zip(page, await read(bucket, commands), strict=True)
+                found += zip(page, await self.transactions.read(bucket, commands), strict=True)
         return found
 
     async def _search(
@@ -218,18 +221,45 @@ class RedisCore(BaseAdapter):
         Raises:
             FieldsError: Other indexes are declared by now than the query was made for.
         """
-        command = selecting(bucket, asked, fields, most)
-        return index.search_rows(await self._searched(bucket, command))[1]
+        few, key = most is not None and most <= _FEW, hash(asked)
+        if few or key not in self._finds_many:
+            command = selecting(bucket, asked, fields, most, most if few else _FEW + 1)
+            ((_, rows),) = await self._found(bucket, [command])
+            if few or len(rows) <= _FEW:
+                return rows
+            if len(self._finds_many) >= _REMEMBERED:
+                self._finds_many.clear()
+            self._finds_many.add(key)
+        rows = await self._search_many(bucket, asked, fields, most)
+        if len(rows) <= _FEW:
+            self._finds_many.discard(key)
+        return rows
 
     async def _count_found(self, bucket: Bucket, asked: str) -> int:
         """Return how many entities of a bucket a query finds; raises as `_search` does."""
-        return index.search_rows(await self._searched(bucket, counting(bucket, asked)))[0]
+        ((count, _),) = await self._found(bucket, [counting(bucket, asked)])
+        return count
 
-    async def _searched(self, bucket: Bucket, command: Command) -> Any:
-        fields, answer = await self.transactions.read(bucket, [("GET", bucket.fields), command])
-        if (fields or b"").decode() != self._fields[bucket].text:
+    async def _found(
+        self, bucket: Bucket, commands: Sequence[Command]
+    ) -> list[tuple[int, list[Mapping[bytes, Any]]]]:
+        """Run searches that find little; a script would take long to hand on much."""
+        words: list[Any] = [self._fields[bucket].text]
+        for command in commands:
+            words += (len(command), *command)
+        state, *answers = await self.transactions.run(bucket, FIND, *words, reads=True)
+        if state != b"done":
             raise FieldsError
-        return answer
+        return list(map(index.script_rows, answers))
+
+    async def _search_many(
+        self, bucket: Bucket, asked: str, fields: Sequence[str], most: int | None
+    ) -> list[Mapping[bytes, Any]]:
+        command = selecting(bucket, asked, fields, most)
+        text, answer = await self.transactions.read(bucket, [("GET", bucket.fields), command])
+        if (text or b"").decode() != self._fields[bucket].text:
+            raise FieldsError
+        return index.search_rows(answer)[1]
 
     # ---- changing -------------------------------------------------------------------------------
 
@@ -257,9 +287,8 @@ class RedisCore(BaseAdapter):
         written = self._fields[self.layout.bucket_of(id)].written
         array: str | None = more.pop("new_array", None)
         fields = hash_of(entity, written)
-        if array is not None:
-            fields["a"] = array
-        return Put(id, fields, missing_fields(fields, written), based_on, **more)
+        missing = missing_fields(fields, written)
+        return Put(id, _with_array(fields, array), missing, based_on, **more)
 
     def _put_live(self, id: str, live: Entity, based_on: str, **more: Any) -> Put:
         """Return the change that stores an entity's live tags."""
@@ -267,9 +296,7 @@ class RedisCore(BaseAdapter):
         fields = live_hash_of(live, written)
         array: str | None = more.pop("new_array", None)
         missing = missing_fields(fields, written, live=True)
-        if array is not None:
-            fields["a"] = array
-        return Put(id, fields, missing, based_on, **more)
+        return Put(id, _with_array(fields, array), missing, based_on, **more)
 
     def _next_mod(self) -> dt.datetime:
         self._last_mod = next_mod(utc_now(), self._last_mod)
@@ -399,18 +426,23 @@ def counting(bucket: Bucket, asked: str) -> Command:
 
 
 def selecting(
-    bucket: Bucket, asked: str, fields: Sequence[str], most: int | None = None
+    bucket: Bucket,
+    asked: str,
+    fields: Sequence[str],
+    most: int | None = None,
+    cut: int | None = None,
 ) -> Command:
     """Return the command that reads fields of what a query finds; the first ones by id.
 
     Without a limit by FT.AGGREGATE: it does not score what it finds, which takes FT.SEARCH half of
-    its time.
+    its time. With `cut` no more than that, of those whichever.
     """
     rest = ("TIMEOUT", index.TIMEOUT, "DIALECT", 2)
     if most is None:
         loaded = [f"@{field}" for field in fields]
-        return ("FT.AGGREGATE", bucket.alias, asked, "LOAD", len(fields), *loaded, *rest)
-    shown = ("RETURN", len(fields), *fields, "SORTBY", "id", "LIMIT", 0, most)
+        limit = () if cut is None else ("LIMIT", 0, cut)
+        return ("FT.AGGREGATE", bucket.alias, asked, "LOAD", len(fields), *loaded, *limit, *rest)
+    shown = ("RETURN", len(fields), *fields, "SORTBY", "id", "LIMIT", 0, min(most, cut or most))
     return ("FT.SEARCH", bucket.alias, asked, *shown, *rest)
 
 
@@ -421,10 +453,14 @@ def scored(answer: Sequence[Any]) -> list[tuple[str, float]]:
     return [(member.decode(), float(score)) for member, score in answer]
 
 
+def _with_array(fields: dict[str, str], array: str | None) -> dict[str, str]:
+    return fields if array is None else {"a": array, **fields}
+
+
 def _names(indexes: Indexes) -> list[str]:
     return sorted(f"entities_{name}_{kind}_ix" for name, kind in indexes)
 
 
-def _at(prefix: str) -> Bucket:
-    """Return a bucket of the key that is in none."""
-    return Bucket(0, "", key_slot(meta_key(prefix).encode()))
+def place_of(key: str) -> Bucket:
+    """Return a bucket for a key that is in none."""
+    return Bucket(0, "", key_slot(key.encode()))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import chain, islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from hsorm.errors import UnknownEntityError
+from hsorm.errors import StorageUnavailableError, UnknownEntityError
 from hsorm.his.arrays import Columns, load_numpy
-from hsorm.his.batches import PointItems
+from hsorm.his.batches import PointItems, all_items
 from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
 from hsorm.redis_ops.client import Command
@@ -54,20 +55,27 @@ class RedisHistory(RedisReads, History):
             return [Columns(*found[point.id].samples()) for point in points]
 
     async def _his_rows(self, ids: Sequence[str], span: Span, limit: int | None) -> dict[str, Rows]:
-        rows: dict[str, Rows] = {}
+        found = await self._his_each(ids, lambda keys, _: Rows.commands(keys, span, limit))
+        return {id: Rows.of(answers) for id, answers in found.items()}
+
+    async def _his_each(
+        self,
+        ids: Sequence[str],
+        commands_of: Callable[[HisKeys, str], Sequence[Command]],
+        at_once: int = _POINTS_AT_ONCE,
+    ) -> dict[str, list[Any]]:
+        """Return the answers to commands about each of some points; of so many points at once."""
+        found: dict[str, list[Any]] = {}
         for bucket, own in self.layout.by_bucket(list(dict.fromkeys(ids))).items():
-            for at in range(0, len(own), _POINTS_AT_ONCE):
-                page = own[at : at + _POINTS_AT_ONCE]
-                commands = [
-                    command
-                    for id in page
-                    for command in Rows.commands(HisKeys.of(bucket.base, id), span, limit)
-                ]
-                answers = await self._his_answers(bucket, commands)
-                size = len(answers) // len(page)
-                for place, id in enumerate(page):
-                    rows[id] = Rows.of(answers[place * size : (place + 1) * size])
-        return rows
+            for at in range(0, len(own), at_once):
+                page = {
+                    id: commands_of(HisKeys.of(bucket.base, id), id)
+                    for id in own[at : at + at_once]
+                }
+                answers = iter(await self._his_answers(bucket, list(chain(*page.values()))))
+                for id, commands in page.items():
+                    found[id] = list(islice(answers, len(commands)))
+        return found
 
     async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
         bucket = self.layout.bucket_of(point.id)
@@ -86,11 +94,7 @@ class RedisHistory(RedisReads, History):
         return await self.transactions.read(bucket, commands, raises=False)
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
-        changes = [
-            change
-            for id, items in points
-            for change in HistoryWritten.of(id, *packed(items, clear))
-        ]
+        changes = _changes(points, clear)
 
         async def attempt() -> None:
             try:
@@ -101,6 +105,32 @@ class RedisHistory(RedisReads, History):
                 raise UnknownEntityError(exc.id) from None
 
         await self._until_made(attempt)
+
+    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        await self._ready()
+        staged = self.transactions.begin()
+        # Each part is staged as it comes, and then let go. Their order stays: of items at one
+        # instant the last counts.
+        written: dict[str, HistoryWritten] = {}
+        count = 0
+        try:
+            async for points in parts:
+                await staged.add(_changes(points))
+                written |= {id: HistoryWritten(id) for id, _ in points if id not in written}
+                count += all_items(points)
+            await staged.lock(written.values())
+        except StaleError as exc:
+            if exc.id is None:
+                raise _too_slow(self.url) from None
+            raise UnknownEntityError(exc.id) from None
+        except BaseException:
+            await staged.abort()
+            raise
+        try:
+            await staged.commit()
+        except StaleError:
+            raise _too_slow(self.url) from None
+        return count
 
     async def _his_remove(self, id: str, span: Span) -> int:
         if span.start >= span.end:
@@ -113,3 +143,13 @@ class RedisHistory(RedisReads, History):
         if answer[0] != b"done":
             raise UnknownEntityError(id)
         return int(answer[1])
+
+
+def _changes(points: Sequence[PointItems], clear: Span | None = None) -> list[HistoryWritten]:
+    return [
+        change for id, items in points for change in HistoryWritten.of(id, *packed(items, clear))
+    ]
+
+
+def _too_slow(url: str) -> StorageUnavailableError:
+    return StorageUnavailableError(url, "what was staged is gone: nothing was written, try again")

@@ -94,7 +94,7 @@ class RedisWatches(RedisReads, Streams):
         state, _ = await self._head(name, effective, opens=True, dis=dis, filter=print_filter(node))
         if state != b"new":
             raise rules.already_open(name)
-        rows, _ = await self._poll_filter(name, node, refresh=True)
+        rows, _ = await self._poll_filter(name, node, True, set())
         return WatchRows(rows, watch_id=name, lease=effective)
 
     async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
@@ -161,30 +161,56 @@ class RedisWatches(RedisReads, Streams):
 
     async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
         """Return what has changed since the last poll; see `Watcher.watch_poll`."""
+        return await self._poll_once(watch_id, refresh, None)
+
+    async def _poll_once(self, watch_id: str, refresh: bool, gone: set[str] | None) -> WatchRows:
+        """Poll a watch; `gone` gets what is removed before anything notes that it was told."""
         await self._sweep_if_due()
         await self._prune_if_due()
         watch = await self._find(watch_id)
         if watch.filter is None:
-            rows, gone = await self._poll_ids(watch_id, refresh=refresh)
+            rows, removed = await self._poll_ids(watch_id, refresh, gone)
         else:
-            rows, gone = await self._poll_filter(watch_id, watch.filter, refresh=refresh)
+            noted = set[str]() if gone is None else gone
+            rows, removed = await self._poll_filter(watch_id, watch.filter, refresh, noted)
         return WatchRows(
-            rows, watch_id=watch_id, lease=watch.lease, removed=[Ref(id) for id in gone]
+            rows, watch_id=watch_id, lease=watch.lease, removed=[Ref(id) for id in removed]
         )
 
-    async def _poll_ids(self, watch_id: str, *, refresh: bool) -> tuple[list[Entity], list[str]]:
+    async def _poll_ids(
+        self, watch_id: str, refresh: bool, gone: set[str] | None
+    ) -> tuple[list[Entity], list[str]]:
         rows: list[Entity] = []
-        gone: list[str] = []
+        removed: list[str] = []
         for bucket in self.layout.buckets:
-            _, found, removed = await self.transactions.run(
-                bucket, scripts.WATCH_CHANGED, watch_id, int(refresh)
-            )
+            found, left = await self._changed(watch_id, bucket, refresh, gone)
             rows += [entity_of(tags, live, id.decode()) for id, tags, live in found]
-            gone += [id.decode() for id in removed]
-        return sorted(rows, key=lambda row: str(row["id"].val)), sorted(gone)
+            removed += left
+        return sorted(rows, key=lambda row: str(row["id"].val)), sorted(removed)
+
+    async def _changed(
+        self, watch_id: str, bucket: Bucket, refresh: bool, gone: set[str] | None
+    ) -> tuple[list[Sequence[bytes]], list[str]]:
+        """Return what has changed among the ids of a watch in a bucket, and which are gone.
+
+        In one step where nobody asks what is gone beforehand, else in two: the first, which notes
+        nothing of what it tells, can be repeated.
+        """
+        looks = gone is not None
+        while True:
+            _, found, left, count, stamp, notes = await self.transactions.run(
+                bucket, scripts.WATCH_CHANGED, watch_id, int(refresh), int(looks), reads=looks
+            )
+            removed = [id.decode() for id in left]
+            if gone is None or not notes:
+                return found, removed
+            gone.update(removed)
+            if await self._settle(watch_id, bucket, count, stamp, notes):
+                return found, removed
+            gone.difference_update(removed)  # which somebody else has told
 
     async def _poll_filter(
-        self, watch_id: str, filter: Node, *, refresh: bool
+        self, watch_id: str, filter: Node, refresh: bool, gone: set[str]
     ) -> tuple[list[Entity], list[str]]:
         """Return what has begun to match or changed, and what does not match any longer.
 
@@ -199,23 +225,26 @@ class RedisWatches(RedisReads, Streams):
                 bucket: await self._known(watch_id, bucket, whole=True)
                 for bucket in self.layout.buckets
             }
-            matching = await self._matching(filter)
+            matching = await self._matching(filter, stamped=True)
             by_bucket: dict[Bucket, list[Found]] = {bucket: [] for bucket in parts}
             for one in matching:
                 by_bucket[self.layout.bucket_of(one.entity["id"].val)].append(one)
             rows: list[Entity] = []
-            gone: list[str] = []
+            removed: list[str] = []
             settled = True
             for bucket, part in parts.items():
-                new, removed = part.differences(by_bucket[bucket], refresh=refresh)
-                if await self._settle(watch_id, bucket, part, new, removed):
+                new, left = part.differences(by_bucket[bucket], refresh=refresh)
+                told = [text for one in new for text in (one.entity["id"].val, one.stamp)]
+                gone.update(left)
+                if await self._settle(watch_id, bucket, part.count, part.stamp, told, left):
                     rows += [one.entity for one in new]
-                    gone += removed
+                    removed += left
                 else:
+                    gone.difference_update(left)
                     settled = False
             # What another poller has told of one bucket meanwhile, it has told.
-            if settled or rows or gone:
-                return sorted(rows, key=lambda row: str(row["id"].val)), sorted(gone)
+            if settled or rows or removed:
+                return sorted(rows, key=lambda row: str(row["id"].val)), sorted(removed)
 
     async def _known(self, watch_id: str, bucket: Bucket, *, whole: bool = False) -> _Part:
         _, stamp, told_to, count, *more = await self.transactions.run(
@@ -235,16 +264,22 @@ class RedisWatches(RedisReads, Streams):
         self,
         watch_id: str,
         bucket: Bucket,
-        part: _Part,
-        new: Sequence[Found],
-        removed: Sequence[str],
+        count: str | bytes,
+        stamp: str | bytes,
+        told: Sequence[str | bytes],
+        forgotten: Sequence[str] = (),
     ) -> bool:
         """Note what is about to be told; False where another poller has told something since."""
-        told = [text for one in new for text in (one.entity["id"].val, one.stamp)]
         answer = await self.transactions.run(
-            bucket, scripts.WATCH_SETTLE, watch_id, part.count, part.stamp, len(new), *told,
-            *removed,
-        )  # fmt: skip
+            bucket,
+            scripts.WATCH_SETTLE,
+            watch_id,
+            count,
+            stamp,
+            len(told) // 2,
+            *told,
+            *forgotten,
+        )
         return bool(answer[0] == b"done")
 
     # ---- streaming ------------------------------------------------------------------------------

@@ -14,13 +14,14 @@ except ImportError:
     raise MissingExtraError("RedisAdapter", "redis", "redis") from None
 
 from hsorm.redis_ops.terms import Indexed
-from hsorm.storage._redis_history import RedisHistory
+from hsorm.storage._redis_policies import RedisPolicies
+from hsorm.storage._redis_rollups import RedisRollups
 from hsorm.storage._redis_watches import RedisWatches
 
 __all__ = ["RedisAdapter"]
 
 
-class RedisAdapter(RedisWatches, RedisHistory):
+class RedisAdapter(RedisWatches, RedisRollups, RedisPolicies):
     """A storage in Redis with the modules RediSearch and RedisTimeSeries.
 
     Args:

@@ -3,88 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
-from typing import TypeAlias
+from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 from sqlalchemy import make_url
 
 from hsorm.kinds import MARKER, Ref
 from hsorm.storage.timescale import TimescaleAdapter
-
-Opening: TypeAlias = Callable[[TimescaleAdapter], Awaitable[str]]
-
-
-class _Proxy:
-    """Stands between the adapter and the server, and loses the answer to one commit.
-
-    Args:
-        marker: What the transaction has sent before, to be recognized by.
-    """
-
-    def __init__(self, host: str, port: int, marker: bytes) -> None:
-        self._server, self._marker = (host, port), marker
-        self._recognized = False
-        self.lost = asyncio.Event()
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
-            yield server.sockets[0].getsockname()[1]
-
-    async def _serve(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        answers, server = await asyncio.open_connection(*self._server)
-        answering = asyncio.create_task(_pass_on(answers, back))
-        try:
-            while data := await client.read(65_536):
-                self._recognized |= self._marker in data
-                if self._recognized and b"COMMIT" in data and not self.lost.is_set():
-                    await self._lose(answering, server, data)
-                    back.transport.abort()
-                    return
-                server.write(data)
-        except ConnectionError:
-            pass
-        finally:
-            answering.cancel()
-            server.close()
-            back.close()
-
-    async def _lose(
-        self, answering: asyncio.Task[None], server: asyncio.StreamWriter, data: bytes
-    ) -> None:
-        answering.cancel()
-        server.write(data)
-        await server.drain()
-        self.lost.set()
+from tests.proxy import LosingProxy, Opening, on_filter, on_ids
 
 
-async def _pass_on(answers: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-    try:
-        while data := await answers.read(65_536):
-            back.write(data)
-    except ConnectionError:
-        pass
-    finally:
-        back.close()
+def _commit_after(marker: bytes) -> Callable[[bytes], bool]:
+    """Tell which is the commit of the transaction that has sent this."""
+    recognized = False
+
+    def loses(data: bytes) -> bool:
+        nonlocal recognized
+        recognized |= marker in data
+        return recognized and b"COMMIT" in data
+
+    return loses
 
 
-async def _on_ids(store: TimescaleAdapter) -> str:
-    return (await store.watch_sub(None, ["stays", "goes"])).watch_id
-
-
-async def _on_filter(store: TimescaleAdapter) -> str:
-    return (await store.watch_filter("x")).watch_id
-
-
-@pytest.mark.parametrize("opening", [_on_ids, _on_filter])
+@pytest.mark.parametrize("opening", [on_ids, on_filter])
 async def test_a_stream_tells_the_removal_of_a_poll_whose_answer_was_lost(
     fresh_postgres_url: str, opening: Opening
 ) -> None:
     """The poll is over, and what it noted of the removal: only who polled knows of it."""
     url = make_url(fresh_postgres_url)
-    proxy = _Proxy(url.host or "127.0.0.1", url.port or 5432, b'["goes"]')
+    loses = _commit_after(b'["goes"]')
+    proxy = LosingProxy(url.host or "127.0.0.1", url.port or 5432, loses)
     async with (
         proxy.listening() as port,
         TimescaleAdapter(fresh_postgres_url) as store,

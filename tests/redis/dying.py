@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from hsorm.his.batches import PointItems
@@ -60,10 +60,22 @@ async def history(store: RedisAdapter) -> None:
     await store._his_store([PointItems(id, items) for id in IDS[:4]])
 
 
+async def parts(store: RedisAdapter) -> None:
+    """Write history of several points that comes in parts."""
+
+    async def coming() -> AsyncIterator[list[PointItems]]:
+        for at in range(0, ITEMS, 10):
+            stamps = [BEGIN + dt.timedelta(minutes=at + one) for one in range(10)]
+            yield [PointItems(id, [(ts, Number(at)) for ts in stamps]) for id in IDS[:4]]
+
+    assert await store._his_store_parts(coming()) == 4 * ITEMS
+
+
 WORK: dict[str, Callable[[RedisAdapter], Awaitable[None]]] = {
     "commit": commit,
     "history": history,
     "load": load,
+    "parts": parts,
     "update": update,
 }
 

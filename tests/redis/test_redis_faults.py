@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from hsorm.errors import (
     StorageUrlError,
     UnknownEntityError,
 )
+from hsorm.his.batches import PointItems
 from hsorm.kinds import MARKER, Entity, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.redis_ops.client import redis_errors
+from hsorm.redis_ops.transactions import Staged, StaleError
 from hsorm.storage.redis import RedisAdapter
 from hsorm.testing.conformance.examples import ids
 from tests.conftest import Record
@@ -34,6 +37,7 @@ _NEW = {
     "commit": sorted([[id, 2.0] for id in IDS[1:]] + [["new", 2.0]]),
     "history": sorted([id, 1.0 + (ITEMS if id in IDS[:4] else 0)] for id in IDS),
     "load": sorted([f"e{i}", 2.0] for i in range(MANY)),
+    "parts": sorted([id, 1.0 + (ITEMS if id in IDS[:4] else 0)] for id in IDS),
     "update": sorted([[IDS[0], 2.0], *([id, 1.0] for id in IDS[1:])]),
 }
 
@@ -74,9 +78,110 @@ async def test_a_transaction_that_takes_too_long_is_given_up(
 
         await other.create({"id": Ref("a"), "n": Number(2)})
         with pytest.raises(Exception, match="None"):
-            await staged.commit(locked=True)
+            await staged.commit()
 
         assert (await slow.read_by_id("a"))["n"] == Number(2)
+
+
+async def test_what_is_staged_stays_while_it_is_being_done(
+    any_redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long who has committed it is gone; before, it goes by itself."""
+    monkeypatch.setattr("hsorm.redis_ops.transactions._STAGED_SECONDS", 1)
+    async with RedisAdapter(any_redis_url) as gone, RedisAdapter(any_redis_url) as other:
+        staged = gone.transactions.begin()
+        await staged.add([gone._put({"id": Ref("a"), "n": Number(1)})])
+        await staged.lock()
+        await staged.add([gone._put({"id": Ref("a"), "n": Number(2)})])
+        left = gone.transactions.begin()
+        await left.add([gone._put({"id": Ref("b"), "n": Number(1)})])
+
+        async def ttl(one: Staged) -> int:
+            (bucket,) = one._parts
+            return int(await gone.server.read(bucket, "TTL", f"{bucket.base}tx:{one._tx}"))
+
+        assert await ttl(staged) == -1
+        assert 0 <= await ttl(left) <= 1
+        home = staged._home
+        assert home is not None
+        await gone.server.write(home, "SET", f"{home.base}rec:{staged._tx}", "committed")
+        assert (await other.read_by_id("a"))["n"] == Number(2)
+
+
+async def test_what_was_staged_and_is_gone_is_not_committed(
+    any_redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In part or whole: then nothing is changed."""
+    async with RedisAdapter(any_redis_url) as store:
+        staged = store.transactions.begin()
+        await staged.add([store._put({"id": Ref("a"), "n": Number(1)})])
+        (bucket,) = staged._parts
+        await store.server.write(bucket, "DEL", f"{bucket.base}tx:{staged._tx}")
+
+        with pytest.raises(StaleError):
+            await staged.commit()
+
+        assert await store.read("n") == []
+
+
+async def test_history_that_comes_in_parts_is_not_held(redis_url: str) -> None:
+    """Each part is with the server before the next one is asked for; nobody sees it there."""
+    begin = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    async with RedisAdapter(redis_url) as store:
+        point = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+        await store.load_entities([{"id": Ref("p"), **point}])
+        (bucket,) = store.layout.buckets
+        sizes: list[int] = []
+
+        async def parts() -> AsyncIterator[list[PointItems]]:
+            for at in range(3):
+                keys = await store.server.read(bucket, "KEYS", f"{bucket.base}tx:*")
+                sizes.extend([await store.server.read(bucket, "LLEN", key) for key in keys])
+                assert await store.his_summary("p") == {}
+                yield [PointItems("p", [(begin + dt.timedelta(minutes=at), Number(at))])]
+
+        assert await store._his_store_parts(parts()) == 3
+
+        assert sizes == [1, 2]
+        assert len(await store.his_read("p", "2024-01-01")) == 3
+
+
+@pytest.mark.parametrize("count", [3, 600])
+async def test_a_load_lets_no_mod_go_back(any_redis_url: str, count: int) -> None:
+    """C6: what another clock or somebody meanwhile has changed has an earlier `mod` in the end."""
+    entities = [{"id": Ref(f"e{i}"), "x": MARKER} for i in range(count)]
+    nested: Entity = {"mod": dt.datetime(2090, 1, 1, tzinfo=dt.UTC)}
+    async with RedisAdapter(any_redis_url) as store, RedisAdapter(any_redis_url) as another:
+        await store.load_entities(entities)
+        # As if it had begun later, but come to write first.
+        another._last_mod = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=50)
+        ahead = await another.update({"id": Ref("e0"), "n": 1, "nested": nested})
+        put, made = store._put, 0
+
+        def putting(*args: Any, **more: Any) -> Any:  # staged, or about to be made
+            nonlocal made
+            made += 1
+            return put(*args, **more)
+
+        store._put = putting  # type: ignore[method-assign]
+        begun, run, changed = False, store.transactions.run, ahead
+
+        async def meeting(*args: Any, **more: Any) -> Any:  # the first step after that
+            nonlocal begun, changed
+            if made and not begun:
+                begun = True
+                changed = await another.update({"id": Ref("e1"), "n": 1})
+            return await run(*args, **more)
+
+        store.transactions.run = meeting  # type: ignore[method-assign]
+        await store.load_entities(entities)
+
+        assert begun
+        mods = {one["id"].val: one["mod"] for one in await store.read("x")}
+        assert mods["e0"] > ahead["mod"]
+        assert mods["e1"] > changed["mod"]
+        assert max(mods.values()) < nested["mod"]
+        assert "n" not in await store.read_by_id("e1")
 
 
 async def test_readers_wait_for_a_change_that_is_being_made(any_redis_url: str) -> None:

@@ -15,4 +15,5 @@ for i = 2, #ARGV do
   end
   rows[#rows + 1] = there and {doc[1], doc[2]} or {}
 end
+redis.call('HINCRBY', part, 'n', 1)  -- who has looked at the watch looks once more
 return {'done', rows}

@@ -1,4 +1,4 @@
--- watch, n, stamp, told, told times (id, stamp), ids gone…: note what a watch on a filter has told,
+-- watch, n, stamp, told, told times (id, what to note), ids to forget…: note what a watch has told,
 -- unless it was told something since `n` was read.
 local part, members = base .. 'wp:' .. ARGV[1], base .. 'wm:' .. ARGV[1]
 if (redis.call('HGET', part, 'n') or '0') ~= ARGV[2] then

@@ -1,0 +1,64 @@
+"""What becomes of history as it grows old, where a backend can see to that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+__all__ = ["Edition", "HisPolicies", "HisPolicy", "PolicyRun"]
+
+Edition: TypeAlias = Literal["none", "apache", "community"]
+"""Which TimescaleDB a database has."""
+
+
+@dataclass(frozen=True, slots=True)
+class HisPolicy:
+    """What becomes of history as it grows old.
+
+    Attributes:
+        edition: Which TimescaleDB the database has; none is in Redis.
+        hypertable: Whether history is a hypertable.
+        chunk: How much time is in a chunk, as PostgreSQL writes an interval.
+        chunks: How many chunks there are.
+        compressed: How many of them are compressed.
+        compress_after: How old a chunk is when it is compressed.
+        keep: How old a chunk is when it is dropped; in Redis, how old an item.
+    """
+
+    edition: Edition
+    hypertable: bool = False
+    chunk: str | None = None
+    chunks: int = 0
+    compressed: int = 0
+    compress_after: str | None = None
+    keep: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRun:
+    """What was done: so many chunks were compressed, and dropped; in Redis, items deleted."""
+
+    compressed: int
+    dropped: int
+
+
+class HisPolicies(Protocol):
+    """What an adapter with policies has: `TimescaleAdapter` and `RedisAdapter`."""
+
+    async def his_policy(self) -> HisPolicy:
+        """Return what becomes of history as it grows old."""
+        ...
+
+    async def set_his_policy(
+        self, *, chunk: Any = None, compress_after: Any = None, keep: Any = None
+    ) -> HisPolicy:
+        """Set what becomes of history as it grows old; what is not given stays as it is."""
+        ...
+
+    async def remove_his_policy(self, *names: Literal["compress_after", "keep"]) -> HisPolicy:
+        """Take back what was set."""
+        ...
+
+    async def run_his_policy(self, *, compress_after: Any = None, keep: Any = None) -> PolicyRun:
+        """Do now what the policy does by itself from time to time."""
+        ...
