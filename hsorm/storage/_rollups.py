@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from hsorm.his.batches import one_zone
 from hsorm.his.checks import HisPoint
+from hsorm.his.instants import in_zone
 from hsorm.his.rollup import (
     Extent,
     Fill,
@@ -103,7 +104,7 @@ class Rollups(ABC):
         own = list({point.id: point for point in points}.values())
         asked = Asked(rollup, own, span_of(range_str, zone, now), zone, now)
         bounds, values = await self._his_rollup(asked)
-        stamps = [bound.astimezone(zone) for bound in bounds]
+        stamps = in_zone(bounds, zone)
         by_id = {point.id: found for point, found in zip(own, values, strict=True)}
         return {
             id: [

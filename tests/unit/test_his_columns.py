@@ -30,7 +30,13 @@ POINTS = {
     "str": HisPoint("str", zone_of("UTC"), "Str"),
 }
 NOON = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
-OBJS = [None, "true", "false", '"on"', *map(hayson.dumps, (NA, REMOVE, Number(3, "kW"), MARKER))]
+OBJS = [
+    None,
+    "true",
+    "false",
+    '"on"',
+    *(hayson.dumps(v) for v in (NA, REMOVE, Number(3, "kW"), MARKER)),
+]
 
 stamps = st.one_of(
     st.integers(0, 6).map(lambda n: NOON + dt.timedelta(milliseconds=400 * n)),
