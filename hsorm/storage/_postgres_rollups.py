@@ -47,15 +47,17 @@ class PostgresRollups(SqlAdapter):
             values.update(begins=bounds[:-1], ends=bounds[1:])
             return await self._look(rollups.ends(fold), **values)
         step = _even(bounds)
-        even = step is not None
         values.update(bounds=bounds, step=step, origin=bounds[0])
+        by: rollups.By = "width_bucket"
+        if step is not None:
+            by = "time_bucket" if await self._has_timescale() else "date_bin"
         if asked.rollup.is_held:
-            return await self._look(rollups.held(fold, even=even), **values)
+            return await self._look(rollups.held(fold, by), **values)
         if not picks:
-            return _unpacked(await self._look(rollups.numbers(fold, even=even), **values))
-        rows = await self._look(rollups.picked_numbers(fold, even=even), **values)
+            return _unpacked(await self._look(rollups.numbers(fold, by), **values))
+        rows = await self._look(rollups.picked_numbers(fold, by), **values)
         if any(others for *_, others in rows):
-            return await self._look(rollups.picked(fold, even=even), **values)
+            return await self._look(rollups.picked(fold, by), **values)
         return ((*row, None) for row in _unpacked([row[:3] for row in rows]))
 
     async def _has_timescale(self) -> bool:
