@@ -16,7 +16,9 @@ import statistics
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import adbc_driver_postgresql.dbapi as adbc
@@ -28,13 +30,14 @@ from benchmarks._history_hand import Row, adbc_table, copy_new, fetch, upsert
 from benchmarks._report import Report, show, write
 from benchmarks._server import own_database
 from benchmarks._timing import Call, Times, in_turns, ratio, repeated
+from benchmarks.rollups import measure_imports, measure_rollups
 from hsorm.his import Span
 from hsorm.kinds import MARKER, Entity, Ref
 from hsorm.storage.timescale import TimescaleAdapter
 
 _START: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _MINUTE: Final = dt.timedelta(minutes=1)
-_PARTS: Final = ("rows", "haystack", "years", "flat")
+_PARTS: Final = ("rows", "haystack", "years", "flat", "rollups", "imports")
 _YEARS: Final = (1, 5, 20)
 _HERE: Final = Path(__file__).resolve().parent
 
@@ -269,12 +272,22 @@ async def run(args: argparse.Namespace) -> None:
         async with own_database() as dsn:
             async with TimescaleAdapter(dsn) as store:
                 versions = str((await store.about())["backendVersion"])
-            rows: Sequence[tuple[str, ...]] = [row async for row in _MEASURES[part](dsn, args)]
-        name, title, columns = _HEADS[part]
-        report = Report(name, title, f"PostgreSQL {versions}", columns, rows)
+            report = await _measured(part, dsn, args)
+        report = replace(report, versions=f"PostgreSQL {versions}; {report.versions}".rstrip("; "))
         show(report, console)
-        if args.write and rows:
+        if args.write and report.rows:
             write(report, " ".join(["python -m benchmarks.history", *sys.argv[1:]]))
+
+
+async def _measured(part: str, dsn: str, args: argparse.Namespace) -> Report:
+    if part == "rollups":
+        return await measure_rollups(dsn, args.rollup_rows, args.rounds)
+    if part == "imports":
+        with TemporaryDirectory() as folder:
+            return await measure_imports(dsn, args.imported, args.rounds, Path(folder))
+    rows: Sequence[tuple[str, ...]] = [row async for row in _MEASURES[part](dsn, args)]
+    name, title, columns = _HEADS[part]
+    return Report(name, title, "", columns, rows)
 
 
 def main() -> None:
@@ -287,6 +300,8 @@ def main() -> None:
     )
     parser.add_argument("--haystack-rows", type=int, default=100_000, help="beside haystack-py")
     parser.add_argument("--flat-rows", type=int, default=10_000_000, help="to stream (10M)")
+    parser.add_argument("--rollup-rows", type=int, default=3_000_000, help="to roll up (3M)")
+    parser.add_argument("--imported", type=int, default=300_000, help="rows to import (300k)")
     parser.add_argument("--rounds", type=int, default=7, help="of each side (7)")
     parser.add_argument("--only", action="append", choices=_PARTS, help="one part, repeatable")
     parser.add_argument("--write", action="store_true", help="put the tables into the docs")

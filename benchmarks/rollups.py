@@ -1,25 +1,18 @@
 """Rollups beside time_bucket SQL by hand, and imports beside a bare COPY of the same rows.
 
-Run `python -m benchmarks.rollups`. PostgreSQL is the server that HSORM_TEST_POSTGRES_URL or
-`.servers.env` names; a database is made there and dropped at the end. The sides take turns; a ratio
-is the median of the ratios of all rounds, with its quartiles.
+Two parts of `benchmarks.history`: `--only rollups`, `--only imports`.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import statistics
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
-from rich.console import Console
 
-from benchmarks._report import Report, show
-from benchmarks._server import own_database
+from benchmarks._report import Report
 from benchmarks._timing import in_turns, ratio
 from hsorm.cli._session import Session
 from hsorm.cli.his import export, import_
@@ -98,7 +91,7 @@ async def measure_rollups(dsn: str, rows: int, rounds: int) -> Report:
             lines.append(await _line(label, ours, hand, rounds))
     await raw.close()
     return Report(
-        "rollups",
+        "history-rollups",
         f"Rollups of {rows:,} rows over a year, {rounds} rounds in turns",
         "goal: at most 1.1 ×",
         ("rollup", "time beside SQL by hand", "hsorm", "by hand"),
@@ -135,12 +128,12 @@ async def measure_imports(dsn: str, rows: int, rounds: int, folder: Path) -> Rep
             return await raw.copy_records_to_table("history", columns=columns, records=ready)
 
         async def clear() -> object:
-            return await raw.execute("DELETE FROM history WHERE point_id = 'imported'")
+            return await raw.execute("TRUNCATE history, history_changes")
 
         lines.append(await _line(suffix, ours, hand, rounds, clear))
     await raw.close()
     return Report(
-        "imports",
+        "history-imports",
         f"`his import` of {rows:,} new rows, {rounds} rounds in turns",
         "goal: at most 1.25 ×",
         ("file", "time beside a bare COPY", "hsorm", "COPY"),
@@ -165,20 +158,3 @@ async def _line(
 
 def _point(id: str, tz: str) -> dict[str, Any]:
     return {"id": Ref(id), "point": MARKER, "his": MARKER, "kind": "Number", "tz": tz}
-
-
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=3_000_000)
-    parser.add_argument("--imported", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    console = Console(width=120)
-    async with own_database() as dsn:
-        show(await measure_rollups(dsn, args.rows, args.rounds), console)
-        with TemporaryDirectory() as folder:
-            show(await measure_imports(dsn, args.imported, args.rounds, Path(folder)), console)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

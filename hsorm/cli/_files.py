@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from hsorm.cli._session import Session, UsageError
 from hsorm.codecs.files import detect_format, read_entities
@@ -16,7 +17,7 @@ from hsorm.kinds import Entity
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["ParsedFile", "parse_files", "progress_on", "read_bytes"]
+__all__ = ["ParsedFile", "opened", "parse_files", "progress_on", "read_bytes"]
 
 
 class ParsedFile(NamedTuple):
@@ -60,6 +61,16 @@ def read_bytes(path: Path) -> bytes:
     """Return the bytes of a file, or of standard input for `-`."""
     with interrupted_at_once():
         return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be read, in which one can seek; `-` is all of standard input."""
+    if str(path) == "-":
+        yield io.BytesIO(read_bytes(path))
+        return
+    with path.open("rb") as file:
+        yield file
 
 
 def parse_files(session: Session, files: Iterable[Path], format: str | None) -> list[ParsedFile]:

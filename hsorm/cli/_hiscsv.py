@@ -19,7 +19,7 @@ from hsorm.kinds import NA, Grid, Number
 if TYPE_CHECKING:
     from hsorm.storage.protocol import HisItem
 
-__all__ = ["Cells", "items_of", "read_cells", "write_grid_items", "write_items"]
+__all__ = ["Cells", "ids_of_columns", "items_of", "read_cells", "write_grid_items", "write_items"]
 
 _LONG: Final = frozenset(("id", "ts", "val"))
 
@@ -67,10 +67,26 @@ def read_cells(data: bytes, name: str, only: str | None = None) -> list[Cells]:
     line, names = header[0], [cell.strip() for cell in header[1]]
     if len(names) == len(_LONG) and set(names) == _LONG:
         return _long(rows, names, source)
-    if names == ["ts", "val"] and only is not None:
-        return _wide(rows, [only], source)
+    return _wide(rows, ids_of_columns(names, line, name, only), source)
+
+
+def ids_of_columns(names: Sequence[str], line: int, name: str, only: str | None) -> list[str]:
+    """Return the points of a file with a column for each; see `read_cells`.
+
+    Args:
+        names: The cells of its header.
+        line: The line of it.
+        name: The file, for errors.
+        only: The point of a file with the header `ts,val`.
+
+    Raises:
+        CodecError: It is no such header.
+    """
+    source = _Source(name)
+    if list(names) == ["ts", "val"] and only is not None:
+        return [only]
     if len(names) > 1 and names[0] == "ts" and all(names):
-        return _wide(rows, _ids(names[1:], line, source), source)
+        return _ids(names[1:], line, source)
     raise source.error(line, "expected the header ts,<point id>,… or id,ts,val")
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from hsorm.codecs import zinc
 from hsorm.errors import CodecError
 from hsorm.his.arrays import load_arrow
 from hsorm.kinds import Grid, Ref
 
-__all__ = ["Items", "read_parquet", "read_zinc", "write_parquet"]
+__all__ = ["Items", "read_parquet", "read_zinc", "write_parquet", "zinc_head"]
+
+_ROWS = 65_536
+_LINE = 1 << 24
 
 Items: TypeAlias = dict[str, list[tuple[int, dict[str, Any]]]]
 """Of each point by its id: the row in the file (from 1), and the item."""
@@ -47,6 +50,21 @@ def read_zinc(text: str, name: str, only: str | None, ids: Mapping[str, str]) ->
     return out
 
 
+def zinc_head(file: BinaryIO, name: str, only: str | None) -> tuple[list[str], int] | None:
+    """Return the points of the columns of a grid, and where its rows begin.
+
+    None where it does not begin with two lines for itself and its columns, or is no such grid.
+    """
+    file.seek(0)
+    lines = file.readline(_LINE) + file.readline(_LINE)
+    try:
+        grid = zinc.loads(lines)
+        columns = _points_of(grid, name, only)
+    except CodecError:
+        return None
+    return (list(columns.values()), len(lines)) if lines.endswith(b"\n") else None
+
+
 def _points_of(grid: Grid, name: str, only: str | None) -> dict[str, str]:
     """Return the point of each column but `ts`."""
     names = [col.name for col in grid.cols]
@@ -65,13 +83,18 @@ def _points_of(grid: Grid, name: str, only: str | None) -> dict[str, str]:
     )
 
 
-def read_parquet(path: Path, only: str | None, ids: Mapping[str, str]) -> Iterator[Any]:
-    """Yield the parts of a Parquet file as Arrow tables of `id`, `ts`, `val` and `obj`.
+def read_parquet(
+    path: Path, only: str | None, ids: Mapping[str, str]
+) -> tuple[int, Iterator[tuple[int, Any]]]:
+    """Read a Parquet file as record batches of `id`, `ts`, `val` and `obj`.
 
     Args:
         path: The file: long as `his_arrow` returns it, or wide, a column a point.
         only: The point of a file with the columns `ts` and `val` alone.
         ids: The ids of points by what the file calls them, where these are others.
+
+    Returns:
+        How many rows the file has; and of each batch from how many of them it is, and the batch.
 
     Raises:
         CodecError: It is no Parquet, or has other columns.
@@ -90,41 +113,55 @@ def read_parquet(path: Path, only: str | None, ids: Mapping[str, str]) -> Iterat
     elif not names >= {"id", "ts", "val"} and ("ts" not in names or names & {"id", "val", "obj"}):
         reason = "expected the columns id, ts and val, or ts and a column named by each point"
         raise CodecError(f"{reason}; there are {', '.join(sorted(names))}", where=str(path))
-    for number in range(source.num_row_groups):
-        table = source.read_row_group(number)
-        yield _named(pa, table, ids) if "id" in names else _long(pa, table, ids)
+    turned = _named if "id" in names else _long
+
+    def batches() -> Iterator[tuple[int, Any]]:
+        for batch in source.iter_batches(_ROWS, use_threads=False):
+            for number, part in enumerate(turned(pa, batch, ids)):
+                yield (0 if number else len(batch)), part
+
+    return source.metadata.num_rows, batches()
 
 
-def _named(pa: Any, table: Any, ids: Mapping[str, str]) -> Any:
-    own = table.column("id").to_pylist()
-    renamed = pa.array([ids.get(id, id) for id in own], pa.string())
-    obj = table["obj"] if "obj" in table.column_names else pa.nulls(len(table), pa.string())
-    columns = [renamed, table["ts"], table["val"].cast(pa.float64()), obj]
-    return pa.table(columns, names=["id", "ts", "val", "obj"])
+def _named(pa: Any, batch: Any, ids: Mapping[str, str]) -> Iterator[Any]:
+    own = batch["id"]
+    if not pa.types.is_dictionary(own.type):
+        own = own.dictionary_encode()
+    names = pa.array([ids.get(id, id) for id in own.dictionary.to_pylist()], pa.string())
+    own = pa.DictionaryArray.from_arrays(own.indices.cast(pa.int32()), names)
+    many = len(batch)
+    obj = batch["obj"] if "obj" in batch.schema.names else pa.nulls(many, pa.string())
+    columns = [own, batch["ts"], batch["val"].cast(pa.float64()), obj]
+    yield pa.record_batch(columns, names=["id", "ts", "val", "obj"])
 
 
-def _long(pa: Any, table: Any, ids: Mapping[str, str]) -> Any:
+def _long(pa: Any, batch: Any, ids: Mapping[str, str]) -> Iterator[Any]:
     """Turn a column a point into a row an item; a null is no item."""
     import pyarrow.compute as pc
 
-    parts = []
-    for name in table.column_names:
+    for name in batch.schema.names:
         if name == "ts":
             continue
-        own = table.select(["ts", name]).filter(pc.is_valid(table[name]))
-        values, many = own[name], len(own)
+        there = pc.is_valid(batch[name])
+        values, ts = batch[name].filter(there), batch["ts"].filter(there)
+        many = len(values)
         if pa.types.is_boolean(values.type) or pa.types.is_string(values.type):
             texts = [json.dumps(value, ensure_ascii=False) for value in values.to_pylist()]
             val, obj = pa.nulls(many, pa.float64()), pa.array(texts, pa.string())
         else:
             val, obj = values.cast(pa.float64()), pa.nulls(many, pa.string())
-        id = pa.array([ids.get(name, name)] * many, pa.string())
-        parts.append(pa.table([id, own["ts"], val, obj], names=["id", "ts", "val", "obj"]))
-    return pa.concat_tables(parts)
+        codes = pa.array([0] * many, pa.int32())
+        id = pa.DictionaryArray.from_arrays(codes, pa.array([ids.get(name, name)], pa.string()))
+        yield pa.record_batch([id, ts, val, obj], names=["id", "ts", "val", "obj"])
 
 
-def write_parquet(table: Any, path: Path) -> None:
-    """Write an Arrow table into a Parquet file."""
+async def write_parquet(schema: Any, tables: AsyncIterator[Any], path: Path) -> int:
+    """Write Arrow tables of one schema into a Parquet file, and return how many rows they had."""
     import pyarrow.parquet as pq
 
-    pq.write_table(table, path, compression="zstd")
+    count = 0
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        async for table in tables:
+            writer.write_table(table)
+            count += len(table)
+    return count

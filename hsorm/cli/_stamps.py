@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
     from hsorm.his import HisPoint
 
-__all__ = ["cell_value", "parse_stamp", "parse_value"]
+__all__ = ["STAMP", "cell_value", "parse_stamp", "parse_value"]
 
-_STAMP: Final = re.compile(
+STAMP: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)"
     r"\s?(Z|[+-]\d\d:?\d\d)?(?: ([A-Z][A-Za-z0-9_+/\-]*))?",
     re.ASCII,
 )
+"""A dateTime: its date, time, offset and zone."""
+
 _FORM: Final = "2024-03-10T08:00:00-04:00, 2024-03-10 08:00 New_York or 2024-03-10T12:00:00Z"
 _PLAIN: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
@@ -43,7 +45,7 @@ def parse_stamp(
     Raises:
         ValueError: The text is no dateTime, or one that the clocks skipped; the message says so.
     """
-    found = _STAMP.fullmatch(text.strip())
+    found = STAMP.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is no dateTime such as {_FORM}")
     day, time, offset, name = found.groups()
@@ -58,7 +60,10 @@ def parse_stamp(
         raise ValueError(f"{text!r} is not in the calendar or on the clock") from None
     if zone is None:
         raise ValueError(f"{text!r} has neither an offset nor a zone: write {_FORM}")
-    return _local(text, wall, zone, after)
+    try:
+        return _local(text, wall, zone, after)
+    except OverflowError:
+        raise ValueError(f"{text!r} is beyond the calendar in {zone.key}") from None
 
 
 def _with_offset(wall: dt.datetime, offset: str, name: str | None) -> dt.datetime:

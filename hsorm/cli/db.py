@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hsorm.sql.indexes import Indexed
     from hsorm.storage._policies import HisPolicies, HisPolicy
     from hsorm.storage.protocol import Versioned
+    from hsorm.storage.timescale import TimescaleAdapter
 
 __all__ = ["group"]
 
@@ -201,7 +202,8 @@ async def _postgres(session: Session, why: str) -> AsyncIterator[TimescaleAdapte
     from hsorm.storage.timescale import TimescaleAdapter
 
     async with session.storage() as store:
-        assert isinstance(store, TimescaleAdapter)
+        if not isinstance(store, TimescaleAdapter):
+            raise UsageError(f"{session.shown_url} is no PostgreSQL")
         yield store
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib.util import find_spec
+from io import SEEK_END
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +15,12 @@ from hsorm.cli._command import command, make_group
 from hsorm.cli._output import CsvOption, JsonOption, ZincOption, chosen_format, write_grid
 from hsorm.cli._session import CliError, Session, UsageError
 from hsorm.errors import CodecError, HisWriteError, HsormError, UnknownEntityError
-from hsorm.his.span import Span
+from hsorm.his import ALWAYS, one_zone, reading_point, span_of
+from hsorm.his.span import Range, Span
 from hsorm.kinds import REMOVE, Grid, GridCol, as_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from hsorm.cli._histables import Items
     from hsorm.cli._plot import Series
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["group", "plot_series"]
 
 group = make_group("his", "Read, write, import, export and plot history.")
+
+TABLE_ITEMS = 250_000
+"""Of how many items an export makes a table, where they are spread evenly."""
 
 TABLE_ROWS = 100
 """How many items a table shows: a day of quarters of an hour."""
@@ -193,18 +199,50 @@ async def _import_file(
     session: Session, store: StorageAdapter, file: Path, id: str | None, ids: dict[str, str]
 ) -> tuple[int, set[str]]:
     """Import one file, all or nothing; return how many items, and of which points."""
-    from hsorm.cli._files import progress_on, read_bytes
+    from hsorm.cli._files import read_bytes
     from hsorm.cli._histables import read_parquet, read_zinc
 
     name = "standard input" if str(file) == "-" else str(file)
     only = None if id is None else id.removeprefix("@")
     if file.suffix == ".parquet":
-        return await _import_parquet(session, store, name, read_parquet(file, only, ids))
-    data = read_bytes(file)
+        rows, tables = read_parquet(file, only, ids)
+        return await _import_stream(session, store, name, rows, "rows", tables)
     if file.suffix == ".zinc":
-        batches = await _zinc_batches(store, read_zinc(data.decode(), name, only, ids), name)
-    else:
-        batches = await _csv_batches(store, data, name, only, ids)
+        done = await _import_plain_zinc(session, store, file, name, only, ids)
+        if done is not None:
+            return done
+        found = read_zinc(read_bytes(file).decode(), name, only, ids)
+        return await _import_zinc(session, store, name, found)
+    if find_spec("pyarrow") is not None:
+        return await _import_csv(session, store, file, name, only, ids)
+    batches = await _csv_batches(store, read_bytes(file), name, only, ids)
+    return await _import_items(session, store, name, batches)
+
+
+async def _import_csv(
+    session: Session,
+    store: StorageAdapter,
+    file: Path,
+    name: str,
+    only: str | None,
+    ids: dict[str, str],
+) -> tuple[int, set[str]]:
+    """Import a CSV file block by block, by way of Arrow."""
+    from hsorm.cli._files import opened
+    from hsorm.cli._hiscolumns import CsvHistory
+
+    with opened(file) as source:
+        size = source.seek(0, SEEK_END)
+        history = CsvHistory(source, name, only, ids)
+        points = await _points(store, history.points(), name)
+        return await _import_stream(session, store, name, size, "bytes", history.batches(points))
+
+
+async def _import_items(
+    session: Session, store: StorageAdapter, name: str, batches: _Batches
+) -> tuple[int, set[str]]:
+    from hsorm.cli._files import progress_on
+
     total = sum(len(items) for items in batches.values())
     with progress_on(session) as progress:
         task = progress.add_task(f"Writing {name}", total=total, unit="items")
@@ -238,21 +276,49 @@ async def _csv_batches(
     return batches
 
 
-async def _zinc_batches(store: StorageAdapter, found: Items, name: str) -> _Batches:
-    from hsorm.his import check_items
+async def _import_plain_zinc(
+    session: Session,
+    store: StorageAdapter,
+    file: Path,
+    name: str,
+    only: str | None,
+    ids: dict[str, str],
+) -> tuple[int, set[str]] | None:
+    """Import a Zinc file by way of Arrow; None, and nothing is written, where it is not plain."""
+    if find_spec("pyarrow") is None or str(file) == "-":
+        return None
+    from hsorm.cli._files import opened
+    from hsorm.cli._hiscolumns import UnfitError, ZincHistory
+    from hsorm.cli._histables import zinc_head
 
-    points = await _points(store, dict.fromkeys(found), name)
-    for id, rows in found.items():
+    with opened(file) as source:
+        size = source.seek(0, SEEK_END)
+        if (head := zinc_head(source, name, only)) is None:
+            return None
+        columns, start = [ids.get(id, id) for id in head[0]], head[1]
+        points = await _points(store, dict.fromkeys(columns), name)
+        history = ZincHistory(source, start, [points[id] for id in columns])
         try:
-            check_items(points[id], [item for _, item in rows])
-        except HisWriteError as exc:
-            row = rows[exc.index][0]
-            raise CodecError(f"row {row}, @{id}: {exc.reason}", where=name) from None
-    return {id: [item for _, item in rows] for id, rows in found.items()}
+            return await _import_stream(session, store, name, size, "bytes", history.batches())
+        except UnfitError:
+            return None
+
+
+async def _import_zinc(
+    session: Session, store: StorageAdapter, name: str, found: Items
+) -> tuple[int, set[str]]:
+    await _points(store, dict.fromkeys(found), name)
+    batches = {id: [item for _, item in rows] for id, rows in found.items()}
+    try:
+        return await _import_items(session, store, name, batches)
+    except HisWriteError as exc:
+        rows = [row for rows in found.values() for row, _ in rows]
+        reason = f"row {rows[exc.index]}, @{exc.id}: {exc.reason}"
+        raise CodecError(reason, where=name) from None
 
 
 async def _points(
-    store: StorageAdapter, lines: dict[str, int | None], name: str
+    store: StorageAdapter, lines: Mapping[str, int | None], name: str
 ) -> dict[str, HisPoint]:
     """Return the points of a file, by id; `lines` says where each comes first."""
     from hsorm.his import writing_point
@@ -268,31 +334,48 @@ async def _points(
     return points
 
 
-async def _import_parquet(
-    session: Session, store: StorageAdapter, name: str, tables: Iterator[Any]
+async def _import_stream(
+    session: Session,
+    store: StorageAdapter,
+    name: str,
+    total: int,
+    unit: str,
+    batches: Iterator[tuple[int, Any]],
 ) -> tuple[int, set[str]]:
-    """Import the parts of a Parquet file as they are read, in bounded memory."""
+    """Import Arrow record batches as they are read, in bounded memory.
+
+    Args:
+        session: Where to show progress.
+        store: Where to.
+        name: The name of the file.
+        total: How much there is to be read.
+        unit: Of what.
+        batches: How much was read, and what was in it.
+    """
     import pyarrow as pa
 
     from hsorm.cli._files import progress_on
 
-    points: set[str] = set()
+    points, count = set[str](), 0
     with progress_on(session) as progress:
-        task = progress.add_task(f"Writing {name}", total=None, unit="items")
+        task = progress.add_task(f"Writing {name}", total=total, unit=unit)
 
-        def batches() -> Iterator[Any]:
-            for table in tables:
-                points.update(table["id"].unique().to_pylist())
-                yield from table.to_batches()
-                progress.advance(task, len(table))
+        def passing() -> Iterator[Any]:
+            nonlocal count
+            for read, batch in batches:
+                progress.advance(task, read)
+                count += batch.num_rows
+                points.update(batch["id"].unique().to_pylist())
+                yield batch
 
-        found = batches()
+        found = passing()
         first = next(found, None)
         if first is None:
             return 0, points
-        reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], found))
         try:
-            count = await store.his_write_batch(reader)
+            await store.his_write_batch(
+                pa.RecordBatchReader.from_batches(first.schema, chain([first], found))
+            )
         except HisWriteError as exc:
             where = f"{name}, row {exc.index + 1}"
             raise CodecError(f"@{exc.id}: {exc.reason}", where=where) from exc
@@ -327,7 +410,7 @@ async def export(
     CSV and Zinc have a column for each point, Parquet (needs pyarrow) a row for each item. Each is
     read again by his import.
     """
-    from hsorm.his import ALWAYS, his_grid
+    from hsorm.his import his_grid
 
     ids, range = _split_range(ids_and_range)
     if out is not None and out.suffix not in (".csv", ".zinc", ".parquet"):
@@ -337,9 +420,11 @@ async def export(
         if out is not None and out.suffix == ".parquet":
             from hsorm.cli._histables import write_parquet
 
-            table = await store.his_arrow(wanted, range or ALWAYS, tz=tz)
-            write_parquet(table, out)
-            session.say(f"Exported {len(table):,} items of {len(wanted)} points into {out}.")
+            # Of an empty span, for its schema and the tags of all points in it.
+            head = await store.his_arrow(wanted, Span(ALWAYS.start, ALWAYS.start), tz=tz)
+            tables = _tables_of(store, wanted, range or ALWAYS, tz)
+            many = await write_parquet(head.schema, tables, out)
+            session.say(f"Exported {many:,} items of {len(wanted)} points into {out}.")
             return
         found = await store.his_read_batch(wanted, range or ALWAYS, tz=tz)
     if out is not None and out.suffix == ".zinc":
@@ -356,6 +441,28 @@ async def export(
     out.write_text(text, "utf-8")
     count = sum(map(len, found.values()))
     session.say(f"Exported {count:,} items of {len(wanted)} points into {out}.")
+
+
+async def _tables_of(
+    store: StorageAdapter, ids: Sequence[str], range: Range, tz: str | None
+) -> AsyncIterator[Any]:
+    """Yield the history of points as Arrow tables, point by point, each table of bounded length."""
+    entities = await store.read_by_ids(ids)
+    points = [reading_point(entity) for entity in entities if entity is not None]
+    span = span_of(range, one_zone(points, tz), dt.datetime.now(dt.UTC))
+    for id in ids:
+        summary = await store.his_summary(id)
+        if not summary:
+            continue
+        first, last = (summary[end].astimezone(dt.UTC) for end in ("hisStart", "hisEnd"))
+        step = max((last - first) * (TABLE_ITEMS / summary["hisSize"].val), dt.timedelta(seconds=1))
+        start, end = max(first, span.start), min(last + dt.timedelta(microseconds=1), span.end)
+        while start < end:
+            upto = min(start + step, end)
+            table = await store.his_arrow(id, Span(start, upto), tz=tz)
+            if len(table):
+                yield table
+            start = upto
 
 
 # ---- plot ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hsorm.codecs.hayson import parse_json, to_json
 from hsorm.errors import HisWriteError, MissingExtraError
 from hsorm.his.checks import HisPoint
 from hsorm.his.rows import from_row, to_row
+from hsorm.his.stamps import SINCE_1970, local_stamps
 from hsorm.kinds import Kind
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ __all__ = [
     "as_arrays",
     "as_frame",
     "as_table",
+    "batches_of_arrow",
     "columns_of",
+    "in_micros",
+    "is_text",
     "load_arrow",
     "load_numpy",
     "records_of_arrow",
+    "records_of_batch",
     "stored_text",
 ]
 
@@ -232,6 +237,15 @@ def records_of_arrow(source: object) -> Iterator[Iterable[tuple[Any, Any, Any]]]
     Raises:
         HisWriteError: A column is missing.
     """
+    return map(records_of_batch, batches_of_arrow(source))
+
+
+def batches_of_arrow(source: object) -> Iterator[Any]:
+    """Take record batches, none of them long, out of an Arrow stream of items.
+
+    Raises:
+        HisWriteError: A column is missing.
+    """
     pa = load_arrow("writing an Arrow stream")
     reader = pa.RecordBatchReader.from_stream(source)
     for name in ("id", "ts", "val"):
@@ -241,14 +255,12 @@ def records_of_arrow(source: object) -> Iterator[Iterable[tuple[Any, Any, Any]]]
             raise HisWriteError("", 0, reason)
     for batch in reader:
         for first in range(0, batch.num_rows, _PART):
-            yield _records(pa, batch.slice(first, _PART))
+            yield batch.slice(first, _PART)
 
 
-def _records(pa: Any, batch: Any) -> Iterable[tuple[Any, Any, Any]]:
-    ts = batch.column("ts")
-    if pa.types.is_timestamp(ts.type):
-        # Python's datetimes end with microseconds, and so do stored ones.
-        ts = ts.cast(pa.timestamp("us", ts.type.tz), safe=False)
+def records_of_batch(batch: Any) -> Iterable[tuple[Any, Any, Any]]:
+    """Return the rows of a record batch as `(id, ts, val)`."""
+    pa = load_arrow("writing an Arrow stream")
     vals = batch.column("val").to_pylist()
     if "obj" in batch.schema.names:
         texts = batch.column("obj").to_pylist()
@@ -256,4 +268,27 @@ def _records(pa: Any, batch: Any) -> Iterable[tuple[Any, Any, Any]]:
             val if text is None else from_row(val, text, None)
             for val, text in zip(vals, texts, strict=True)
         ]
-    return zip(batch.column("id").to_pylist(), ts.to_pylist(), vals, strict=True)
+    stamps = _datetimes(pa, batch.column("ts"))
+    return zip(batch.column("id").to_pylist(), stamps, vals, strict=True)
+
+
+def _datetimes(pa: Any, ts: Any) -> list[Any]:
+    if not pa.types.is_timestamp(ts.type):
+        return ts.to_pylist()  # type: ignore[no-any-return]  # whatever it is, the check says
+    ts = in_micros(pa, ts)
+    if ts.type.tz is None or ts.null_count:
+        return ts.to_pylist()  # type: ignore[no-any-return]
+    try:
+        return local_stamps(ts.cast(pa.int64()).to_pylist(), dt.UTC, SINCE_1970)
+    except OverflowError:  # beyond all years
+        return ts.to_pylist()  # type: ignore[no-any-return]
+
+
+def in_micros(pa: Any, ts: Any) -> Any:
+    """Return Arrow timestamps as microseconds: Python's datetimes end there, as do stored ones."""
+    return ts.cast(pa.timestamp("us", ts.type.tz), safe=False)
+
+
+def is_text(pa: Any, type: Any) -> bool:
+    """Tell whether an Arrow type is of texts."""
+    return bool(pa.types.is_string(type) or pa.types.is_large_string(type))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-__all__ = ["from_micros", "local_datetimes", "to_micros"]
+__all__ = ["from_micros", "in_zone", "local_datetimes", "to_micros"]
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY: Final = 86_400_000_000
@@ -48,6 +48,22 @@ def local_datetimes(stamps: Sequence[int], zone: ZoneInfo) -> list[dt.datetime]:
             out += [begin + offsets[stamp - day] for stamp in stamps[first:past]]
         else:
             out += [begin + dt.timedelta(0, 0, stamp - day) for stamp in stamps[first:past]]
+        first = past
+    return out
+
+
+def in_zone(instants: Sequence[dt.datetime], zone: ZoneInfo) -> list[dt.datetime]:
+    """Return datetimes in UTC, ascending, as datetimes in a zone; see `local_datetimes`."""
+    out: list[dt.datetime] = []
+    first, day = 0, dt.timedelta(days=1)
+    while first < len(instants):
+        utc = instants[first]
+        past = bisect_left(instants, day, first, key=lambda instant: instant - utc)
+        begin, end = utc.astimezone(zone), instants[past - 1].astimezone(zone)
+        if begin.utcoffset() != end.utcoffset() or begin.fold or end.fold:
+            out += [instant.astimezone(zone) for instant in instants[first:past]]
+        else:
+            out += [begin + (instant - utc) for instant in instants[first:past]]
         first = past
     return out
 

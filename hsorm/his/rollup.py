@@ -33,6 +33,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
@@ -233,47 +234,64 @@ def bounds_of(interval: Interval, span: Span, zone: ZoneInfo) -> list[dt.datetim
             f"more than a million intervals of {interval}: ask for longer ones, or a shorter range"
         )
     bounds: list[dt.datetime] = []
-    for bound in _walk(interval, span.start, zone):
-        if bound <= span.start:
-            bounds = [bound]
-        else:
-            bounds.append(bound)
-        if bound >= span.end:
+    for part in _walk(interval, span.start, zone):
+        if part and part[-1] <= span.start:
+            bounds = part[-1:]
+            continue
+        bounds += part
+        if part and part[-1] >= span.end:
             break
-    return bounds
+    first, last = bisect_right(bounds, span.start) - 1, bisect_left(bounds, span.end)
+    return bounds[first : last + 1]
 
 
-def _walk(interval: Interval, start: dt.datetime, zone: ZoneInfo) -> Iterator[dt.datetime]:
-    """Yield where intervals begin, ascending, from one at or before `start` on, for ever."""
+def _walk(interval: Interval, start: dt.datetime, zone: ZoneInfo) -> Iterator[list[dt.datetime]]:
+    """Yield where intervals begin, some at a time, from one at or before `start` on, for ever."""
     # A day early: where midnight comes twice, the second begins no day.
     day = start.astimezone(zone).date() - _DAY
     if interval.unit in _CLOCK:
+        following = first_instant(dt.datetime.combine(day, dt.time()), zone)
         while True:
-            yield from _clock(interval.seconds, day, zone)
-            day += _DAY
+            first, day = following, day + _DAY
+            following = first_instant(dt.datetime.combine(day, dt.time()), zone)
+            yield _clock(interval.seconds, day - _DAY, zone, first, following)
     day = _floor(interval, day)
     while True:
-        yield first_instant(dt.datetime.combine(day, dt.time()), zone)
+        yield [first_instant(dt.datetime.combine(day, dt.time()), zone)]
         day = _next(interval, day)
 
 
-def _clock(step: int, day: dt.date, zone: ZoneInfo) -> Iterator[dt.datetime]:
-    """Yield where the intervals of one local day begin, counted from its midnight."""
-    wall = dt.datetime.combine(day, dt.time())
-    first, following = first_instant(wall, zone), first_instant(wall + _DAY, zone)
-    seconds = range(0, 86_400, step)
+def _clock(
+    step: int, day: dt.date, zone: ZoneInfo, first: dt.datetime, following: dt.datetime
+) -> list[dt.datetime]:
+    """Return where the intervals of one local day begin, counted from its midnight.
+
+    Args:
+        step: How many seconds they are long.
+        day: The day.
+        zone: The zone.
+        first: When the day begins.
+        following: When the next one does.
+    """
+    steps = _steps(step)
     if following - first == _DAY:  # the clocks stand still on no other day
-        yield from (first + dt.timedelta(seconds=second) for second in seconds)
-        return
+        return [first + since for since in steps]
+    wall = dt.datetime.combine(day, dt.time())
     found = set()
-    for second in seconds:
-        at = wall + dt.timedelta(seconds=second)
+    for since in steps:
+        at = wall + since
         instant = first_instant(at, zone)
         found.add(instant)
         again = at.replace(tzinfo=zone, fold=1).astimezone(dt.UTC)
         if again - instant >= dt.timedelta(seconds=step):
             found.add(again)
-    yield from sorted(instant for instant in found if first <= instant < following)
+    return sorted(instant for instant in found if first <= instant < following)
+
+
+@lru_cache(maxsize=8)
+def _steps(step: int) -> list[dt.timedelta]:
+    """Return how long after midnight the intervals of so many seconds begin."""
+    return [dt.timedelta(seconds=second) for second in range(0, 86_400, step)]
 
 
 def _floor(interval: Interval, day: dt.date) -> dt.date:

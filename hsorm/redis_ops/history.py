@@ -21,10 +21,7 @@ one, and nothing is done of a call that does not arrive whole.
 from __future__ import annotations
 
 import datetime as dt
-import gc
-import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -47,7 +44,6 @@ __all__ = [
     "found_by",
     "key_of",
     "packed",
-    "paused_gc",
     "with_floats",
 ]
 
@@ -339,35 +335,6 @@ def found_by(answer: Any) -> Sequence[Any]:
     if "does not exist" in str(answer):
         return ()
     raise answer
-
-
-@contextmanager
-def paused_gc() -> Iterator[None]:
-    """Keep the garbage collector from looking at a long answer again and again while it is built.
-
-    The driver makes a list for each sample, and the collector goes through all of them every time
-    their number has grown by a quarter: that is more than half of the time of a read. Nothing that
-    is made here refers to itself.
-    """
-    global _pauses, _paused
-    with _pausing:
-        if _pauses == 0:
-            _paused = gc.isenabled()
-            gc.disable()
-        _pauses += 1
-    try:
-        yield
-    finally:
-        with _pausing:
-            _pauses -= 1
-            if _pauses == 0 and _paused:
-                gc.enable()
-
-
-_pausing = threading.Lock()
-_pauses = 0
-"""So many are under way: of several tasks, or of several loops in threads of their own."""
-_paused = False
 
 
 # ---- extent -------------------------------------------------------------------------------------

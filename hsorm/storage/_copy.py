@@ -15,22 +15,21 @@ from itertools import pairwise
 from typing import Any, Final
 
 from hsorm.errors import HisWriteError
-from hsorm.his.arrays import Columns, stored_text
+from hsorm.his.arrays import Columns, load_numpy, stored_text
 from hsorm.his.batches import PointItems
 from hsorm.his.checks import Checked, HisPoint, check_items
+from hsorm.his.columns import REMOVED, PointColumns
 from hsorm.his.rows import to_row
 from hsorm.his.stamps import SINCE_1970, SINCE_2000
 from hsorm.kinds import REMOVE, Kind, Number
 
-__all__ = ["REMOVED", "CheckedRows", "UnfitError", "columns_of_copy", "encoded", "unpacked"]
-
-REMOVED: Final = '{"_kind":"remove"}'
-"""What stands in `obj` of a row that is to be deleted; no stored row has it (H15)."""
+__all__ = ["CheckedRows", "UnfitError", "columns_of_copy", "encoded", "unpacked"]
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _FLUSH: Final = 1 << 18
 _SLICE: Final = 4_096
+_POINTS: Final = 1_024
 
 # Between these, history has begun in every zone and not ended yet (H24).
 _BEFORE: Final = dt.datetime(1950, 1, 3, tzinfo=dt.UTC)
@@ -42,18 +41,85 @@ _EPOCH_SHIFT: Final = (SINCE_2000 - SINCE_1970) // dt.timedelta(microseconds=1)
 # ---- writing ------------------------------------------------------------------------------------
 
 
-def encoded(points: Iterable[PointItems]) -> Iterator[bytes]:
-    """Yield the rows of items (`point_id`, `ts`, `val`, `obj`), 256 kB at a time."""
+def encoded(points: Iterable[PointItems] | Iterable[PointColumns]) -> Iterator[bytes]:
+    """Yield the rows of items (`point_id`, `ts`, `val`, `obj`), some 256 kB at a time."""
     out = bytearray(_HEADER)
-    for point in points:
-        id = point.id.encode()
-        for first in range(0, len(point.items), _SLICE):
-            _encode(id, point.items[first : first + _SLICE], out, removing=True)
-            if len(out) > _FLUSH:
-                yield bytes(out)
-                out.clear()
+    for part in _encoded_parts(points):
+        out += part
+        if len(out) > _FLUSH:
+            yield bytes(out)
+            out.clear()
     out += _TRAILER
     yield bytes(out)
+
+
+def _encoded_parts(points: Iterable[PointItems] | Iterable[PointColumns]) -> Iterator[bytes]:
+    alike: list[PointColumns] = []
+    for point in points:
+        if isinstance(point, PointColumns):
+            if alike and not _are_alike(alike, point):
+                yield from _encode_numbers(alike)
+                alike = []
+            if point.obj is None:
+                alike.append(point)
+            else:
+                yield from _encode_columns(point, point.obj)
+            continue
+        id = point.id.encode()
+        for first in range(0, len(point.items), _SLICE):
+            out = bytearray()
+            _encode(id, point.items[first : first + _SLICE], out, removing=True)
+            yield bytes(out)
+    if alike:
+        yield from _encode_numbers(alike)
+
+
+def _are_alike(alike: list[PointColumns], point: PointColumns) -> bool:
+    """Tell whether the rows of a point are as wide as those of others, and these are not many."""
+    same = point.obj is None and len(point.id.encode()) == len(alike[0].id.encode())
+    return same and len(alike) < _POINTS and len(alike[-1].ts) < _SLICE
+
+
+def _encode_numbers(points: list[PointColumns]) -> Iterator[bytes]:
+    """Yield the rows of Numbers of points whose ids are of one length."""
+    np = load_numpy("writing columns")
+    ids = [point.id.encode() for point in points]
+    size, many = len(ids[0]), sum(len(point.ts) for point in points)
+    row = np.dtype(_number_type(size))
+    if len(points) == 1:
+        ts, val = points[0].ts, points[0].val
+        owners = None
+    else:
+        ts = np.concatenate([point.ts for point in points])
+        val = np.concatenate([point.val for point in points])
+        owners = np.repeat(np.array(ids, f"V{size}"), [len(point.ts) for point in points])
+    for first in range(0, many, _SLICE):
+        part = slice(first, first + _SLICE)
+        rows = np.empty(len(ts[part]), row)
+        rows["n"], rows["a"], rows["b"], rows["c"], rows["d"] = 4, size, 8, 8, -1
+        rows["id"] = np.void(ids[0]) if owners is None else owners[part]
+        rows["ts"] = ts[part] - _EPOCH_SHIFT
+        rows["val"] = val[part]
+        yield rows.tobytes()
+
+
+def _encode_columns(point: PointColumns, objs: Any) -> Iterator[bytes]:
+    """Yield the rows of a point of which some are no Numbers."""
+    id = point.id.encode()
+    size = len(id)
+    number = _number_row(size)
+    for first in range(0, len(point.ts), _SLICE):
+        out = bytearray()
+        part = slice(first, first + _SLICE)
+        stamps = (point.ts[part] - _EPOCH_SHIFT).tolist()
+        for micros, val, obj in zip(
+            stamps, point.val[part].tolist(), objs[part].tolist(), strict=True
+        ):
+            if obj is None:
+                out += number(4, size, id, 8, micros, 8, val, -1)
+            else:
+                out += _key(id, micros) + _tail(val if obj in ("true", "false") else None, obj)
+        yield bytes(out)
 
 
 class UnfitError(Exception):
@@ -164,11 +230,20 @@ def _number_row(size: int) -> Callable[..., bytes]:
 
 def _other_row(id: bytes, micros: int, val: Kind) -> bytes:
     number, obj = (None, REMOVED) if val is REMOVE else to_row(val)
-    key = struct.pack(f">hi{len(id)}siq", 4, len(id), id, 8, micros)
+    return _key(id, micros) + _tail(number, obj or "")
+
+
+def _key(id: bytes, micros: int) -> bytes:
+    return struct.pack(f">hi{len(id)}siq", 4, len(id), id, 8, micros)
+
+
+@lru_cache(maxsize=4_096)
+def _tail(number: float | None, obj: str) -> bytes:
+    """Return `val` and `obj` of a row that is no Number; a state comes again and again."""
     double = _NULL if number is None else struct.pack(">id", 8, number)
     # JSONB comes with the number of its format before the text.
-    text = b"\x01" + (obj or "").encode()
-    return key + double + struct.pack(">i", len(text)) + text
+    text = b"\x01" + obj.encode()
+    return double + struct.pack(">i", len(text)) + text
 
 
 # ---- reading ------------------------------------------------------------------------------------
@@ -216,7 +291,7 @@ class _Rows:
             # A few at first, so that rows of other kinds cost no more than they must.
             window = min(window * 8, _MOST) if taken == window else _LEAST
             if taken < _LEAST and self._at < self._end:
-                self._take_one(size)
+                self._take_one()
         return {id: _joined(self._np, parts) for id, parts in self._found.items()}
 
     def _take_numbers(self, size: int, window: int) -> int:
@@ -242,9 +317,10 @@ class _Rows:
             own = self._found.setdefault(bytes(ids[first]).decode(), [])
             own.append((ts[first:last], val[first:last], {}))
 
-    def _take_one(self, size: int) -> None:
+    def _take_one(self) -> None:
         """Take one row of any kind."""
         np, data, at = self._np, self._data, self._at + 6
+        (size,) = _LENGTH.unpack_from(data, at - 4)
         id = data[at : at + size].decode()
         (micros,) = _STAMP.unpack_from(data, at + size + 4)
         at += size + 12

@@ -8,7 +8,6 @@ from collections.abc import (
     AsyncIterable,
     AsyncIterator,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
 
-__all__ = ["History", "points_to_write"]
+__all__ = ["History", "WritingPoints", "points_to_write"]
 
 _PAGE: Final = 10_000
 """Items that a reader of any length of history holds at a time."""
@@ -192,6 +191,10 @@ class History(Rollups):
         entities = await self._his_entities(ids)
         return [reading_point(_there(id, entity)) for id, entity in zip(ids, entities, strict=True)]
 
+    async def _writing_points(self, ids: Sequence[Id]) -> list[HisPoint]:
+        entities = await self._his_entities(ids)
+        return [writing_point(_there(id, entity)) for id, entity in zip(ids, entities, strict=True)]
+
     # ---- writing --------------------------------------------------------------------------------
 
     async def his_write(
@@ -209,8 +212,16 @@ class History(Rollups):
         """Write items of any number of points; see `HistoryWriter.his_write_batch`."""
         if isinstance(source, Mapping):
             return await self._write_mapping(source)
-        points = _WritingPoints(self)
-        parts = _parts(source)
+        if hasattr(source, "__arrow_c_stream__"):
+            return await self._write_arrow(source)
+        return await self._write_records(_parts(source))
+
+    async def _write_arrow(self, source: object) -> int:
+        """Write an Arrow stream; here, as records."""
+        return await self._write_records(_parts(chain.from_iterable(records_of_arrow(source))))
+
+    async def _write_records(self, parts: AsyncIterator[tuple[int, list[Any]]]) -> int:
+        points = WritingPoints(self)
         first = await anext(parts, None)
         if first is None:
             return 0
@@ -255,7 +266,7 @@ class History(Rollups):
         return await self._his_remove(point.id, span_of(wanted, point.zone, utc_now()))
 
 
-class _WritingPoints:
+class WritingPoints:
     """The points of a write that does not know them beforehand, looked up once."""
 
     def __init__(self, store: History) -> None:
@@ -265,10 +276,19 @@ class _WritingPoints:
     async def check(self, place: int, records: list[Any]) -> list[PointItems]:
         """Return the items of a part of the source, checked, by id."""
         grouped = group_records(records, place)
-        new = [id for id in grouped.pairs if id not in self._known]
-        for id, entity in zip(new, await self._store._his_entities(new), strict=True):
-            self._known[id] = writing_point(_there(id, entity))
-        return grouped.check(self._known)
+        return grouped.check(await self.known(grouped.pairs))
+
+    async def known(self, ids: Iterable[str]) -> Mapping[str, HisPoint]:
+        """Return points by id, of which some are looked up.
+
+        Raises:
+            UnknownEntityError: One is not there.
+            HisConfigError: One is no point with history.
+        """
+        new = [id for id in ids if id not in self._known]
+        if new:
+            self._known.update(zip(new, await self._store._writing_points(new), strict=True))
+        return self._known
 
     async def checked(
         self,
@@ -296,16 +316,10 @@ async def _parts(source: Any) -> AsyncIterator[tuple[int, list[Any]]]:
         if part:
             yield place, part
         return
-    records = iter(_records(source))
+    records = iter(cast("Iterable[Any]", source))
     while part := list(islice(records, _PART)):
         yield place, part
         place += _PART
-
-
-def _records(source: Any) -> Iterator[Any]:
-    if hasattr(source, "__arrow_c_stream__"):
-        return chain.from_iterable(records_of_arrow(source))
-    return iter(cast("Iterable[Any]", source))
 
 
 def points_to_write(

@@ -15,25 +15,20 @@ from sqlalchemy import ClauseElement, Table
 from sqlalchemy.schema import CreateTable
 
 from hsorm.codecs import hayson
-from hsorm.errors import StorageError
+from hsorm.errors import StorageError, UnknownEntityError
 from hsorm.his.arrays import Columns, columns_of, load_numpy
 from hsorm.his.batches import PointItems, all_items
-from hsorm.his.checks import HisPoint, check_items
+from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
+from hsorm.his.columns import REMOVED, ArrowPart, Gathered, PointColumns, arrow_parts
+from hsorm.his.instants import from_micros
 from hsorm.his.rows import from_row
 from hsorm.his.span import Range, Span
 from hsorm.his.stamps import SINCE_2000, local_stamps
 from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
 from hsorm.sql import history, statements
-from hsorm.storage._copy import (
-    REMOVED,
-    CheckedRows,
-    UnfitError,
-    columns_of_copy,
-    encoded,
-    unpacked,
-)
+from hsorm.storage._copy import CheckedRows, UnfitError, columns_of_copy, encoded, unpacked
 from hsorm.storage._dberrors import database_errors
-from hsorm.storage._history import points_to_write
+from hsorm.storage._history import WritingPoints
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Rows, Statement, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
@@ -48,6 +43,9 @@ _TICK: Final = dt.timedelta(microseconds=1)
 _CLASHES: Final = ("40P01", "40001")  # deadlock, serialization failure
 _WORTH_ASKING: Final = 500
 """Items from which on it pays to ask first whether any of them is there already."""
+
+_MOST_ROWS: Final = 4_000_000
+"""Rows of an Arrow stream that are put in order in memory: 16 bytes each, 64 MB."""
 
 _ASKED: Final = 50
 """How many points are asked for."""
@@ -118,6 +116,20 @@ class PostgresHistory(SqlAdapter):
         vals = [as_ref(id).val for id in ids]
         return _entities(vals, await self._look(history.point_configs, ids=as_listed(vals)))
 
+    async def _reading_points(self, ids: Sequence[Id]) -> list[HisPoint]:
+        return await self._points(ids, reading_point)
+
+    async def _writing_points(self, ids: Sequence[Id]) -> list[HisPoint]:
+        return await self._points(ids, writing_point)
+
+    async def _points(
+        self, ids: Sequence[Id], make: Callable[[Entity], HisPoint]
+    ) -> list[HisPoint]:
+        vals = [as_ref(id).val for id in ids]
+        return _Configs(await self._look(history.point_configs, ids=as_listed(vals))).points(
+            vals, make
+        )
+
     # ---- writing --------------------------------------------------------------------------------
 
     async def _his_write(
@@ -134,8 +146,10 @@ class PostgresHistory(SqlAdapter):
         """Check items while they are sent, so that the server need not wait for it."""
         ids = sorted(items)
         async with self._history_work() as work:
-            rows = await work.fetch(history.point_configs_held, ids=as_listed(ids))
-            points = points_to_write(zip(ids, _entities(ids, rows), strict=True), items)
+            configs = _Configs(await work.fetch(history.point_configs_held, ids=as_listed(ids)))
+            configs.check_there(ids)
+            # One without items is not looked at (H21).
+            points = configs.points([id for id in ids if items[id]], writing_point)
             if not points:
                 return 0
             sources = [(point, items[point.id]) for point in points]
@@ -159,9 +173,37 @@ class PostgresHistory(SqlAdapter):
             await self._upsert(work, staging)
         except UnfitError:  # put in order they may fit
             points = [PointItems(point.id, check_items(point, own)) for point, own in sources]
-            await self._merge(work, points, likely_there=likely_there)
+            await self._merge_items(work, points, likely_there=likely_there)
             return all_items(points)
         return sent
+
+    async def _write_arrow(self, source: object) -> int:
+        """Write an Arrow stream, column by column: at once if it is short, else in parts."""
+        points, found, parts = WritingPoints(self), Gathered(), arrow_parts(source)
+        for part in parts:
+            found.add(part.check(await points.known(part.ids)))
+            await asyncio.sleep(0)  # for others, and to be cancelled
+            if found.size > _MOST_ROWS:
+                return await self._his_store_parts(_checked_parts(found, points, parts))
+        settled = found.settled(await points.known(()))
+        await self._his_store_columns(settled)
+        return sum(len(point.ts) for point in settled)
+
+    async def _his_store_columns(self, points: Sequence[PointColumns]) -> None:
+        """Merge items, put in order, into the history of points, all or nothing."""
+
+        async def store() -> None:
+            async with self._history_work() as work:
+                ids = [point.id for point in points]
+                await hold_points(work, ids)
+                likely_there = await self._is_likely_there(work, _bounds_of_columns(points))
+                removing = any(_removes(point) for point in points)
+                rows = lambda: encoded(points)  # noqa: E731 - taken again where the first way fails
+                await self._merge(work, rows, removing=removing, likely_there=likely_there)
+                await note_points(work, ids)
+
+        if points:
+            await _repeated(store)
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async def store() -> None:
@@ -172,29 +214,41 @@ class PostgresHistory(SqlAdapter):
                         await self._delete_items(work, id, clear)
                 if filled := [point for point in points if point.items]:
                     likely_there = await self._is_likely_there(work, _bounds_of_checked(filled))
-                    await self._merge(work, filled, likely_there=likely_there)
+                    await self._merge_items(work, filled, likely_there=likely_there)
                 await note_points(work, ids_of(points))
 
         await _repeated(store)
 
-    async def _merge(
+    async def _merge_items(
         self, work: DriverWork, points: Sequence[PointItems], *, likely_there: bool
     ) -> None:
-        """Put items in, be they new or not.
+        removing = any(val is REMOVE for _, items in points for _, val in items)
+        await self._merge(
+            work, lambda: encoded(points), removing=removing, likely_there=likely_there
+        )
+
+    async def _merge(
+        self,
+        work: DriverWork,
+        rows: Callable[[], Iterable[bytes]],
+        *,
+        removing: bool,
+        likely_there: bool,
+    ) -> None:
+        """Put rows in, be they new or not.
 
         COPY straight into the table is thrice as fast as what can replace a row, but ends at the
         first key that is there.
         """
-        removing = any(val is REMOVE for _, items in points for _, val in items)
         if not removing and not likely_there:
             try:
-                await self._send_new(work, encoded(points))
+                await self._send_new(work, rows())
             except _KeyTakenError:
                 pass
             else:
                 return
         staging = await self._make_staging(work)
-        await self._send(work, staging, encoded(points))
+        await self._send(work, staging, rows())
         await self._upsert(work, staging)
         if removing:
             await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
@@ -218,13 +272,15 @@ class PostgresHistory(SqlAdapter):
         span = {"start": bounds.first, "end": bounds.last + _TICK}
         return bool(await work.fetch(history.is_there, points=some, **span))
 
-    async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+    async def _his_store_parts(
+        self, parts: AsyncIterator[list[PointItems]] | AsyncIterator[list[PointColumns]]
+    ) -> int:
         async with self._history_work() as work:
             staging = await self._make_staging(work)
             ids: set[str] = set()
             async for points in parts:
                 await self._send(work, staging, encoded(points))
-                ids.update(ids_of(points))
+                ids.update(point.id for point in points)
             # Not before all are known: locks are taken by key.
             await hold_points(work, sorted(ids))
             status = await self._execute(work, history.upsert_latest(self.tables, staging))
@@ -302,6 +358,28 @@ def _bounds_of_checked(points: Sequence[PointItems]) -> _Bounds:
     return _Bounds(ids_of(points), all_items(points), min(stamps), max(stamps))
 
 
+def _bounds_of_columns(points: Sequence[PointColumns]) -> _Bounds:
+    ids, count = [point.id for point in points], sum(len(point.ts) for point in points)
+    first = min(int(point.ts[0]) for point in points)
+    last = max(int(point.ts[-1]) for point in points)
+    return _Bounds(ids, count, from_micros(first), from_micros(last))
+
+
+def _removes(point: PointColumns) -> bool:
+    return point.obj is not None and REMOVED in point.obj.tolist()
+
+
+async def _checked_parts(
+    found: Gathered, points: WritingPoints, parts: Iterable[ArrowPart]
+) -> AsyncIterator[list[PointColumns]]:
+    """Put the parts of a stream in order one by one, after those that are gathered."""
+    yield found.settled(await points.known(()))
+    for part in parts:
+        own = Gathered()
+        own.add(part.check(await points.known(part.ids)))
+        yield own.settled(await points.known(()))
+
+
 def _bounds_of_items(
     sources: Sequence[tuple[HisPoint, list[Mapping[str, Any]]]],
 ) -> _Bounds | None:
@@ -316,6 +394,45 @@ def _bounds_of_items(
         return None
     ids, count = [point.id for point, _ in sources], sum(len(items) for _, items in sources)
     return _Bounds(ids, count, min(aware), max(aware))
+
+
+class _Configs:
+    """What `point_configs` found: many points have the same text, and are made of one of them."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._texts = dict(rows)
+        self._made: dict[str, HisPoint | None] = {}
+
+    def check_there(self, ids: Iterable[str]) -> None:
+        """Refuse points that are not there.
+
+        Raises:
+            UnknownEntityError: One is not.
+        """
+        in_trash = {text: "trash" in hayson.loads(text) for text in set(self._texts.values())}
+        for id in ids:
+            if in_trash.get(self._texts.get(id, ""), True):
+                raise UnknownEntityError(id)
+
+    def points(self, ids: Iterable[str], make: Callable[[Entity], HisPoint]) -> list[HisPoint]:
+        """Return points.
+
+        Raises:
+            UnknownEntityError: One is not there.
+            HisConfigError: One is no point with history.
+        """
+        out = []
+        for id in ids:
+            text = self._texts.get(id)
+            if text is None:
+                raise UnknownEntityError(id)
+            if text not in self._made:
+                config = {**hayson.loads(text), "id": Ref(id)}
+                self._made[text] = None if "trash" in config else make(config)
+            if (alike := self._made[text]) is None:
+                raise UnknownEntityError(id)
+            out.append(HisPoint(id, alike.zone, alike.kind, alike.unit, alike.precision))
+        return out
 
 
 def _entities(ids: Sequence[str], rows: Rows) -> list[Entity | None]:

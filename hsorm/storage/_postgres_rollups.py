@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise, repeat
 from typing import Any, Final
 
 from sqlalchemy import column, select, table
 
 from hsorm.errors import StorageError
 from hsorm.sql import rollups
+from hsorm.storage._copy import unpacked
 from hsorm.storage._rollups import Asked, Rolled, Rollups
 from hsorm.storage._sql import SqlAdapter
 
@@ -46,16 +47,18 @@ class PostgresRollups(SqlAdapter):
             values.update(begins=bounds[:-1], ends=bounds[1:])
             return await self._look(rollups.ends(fold), **values)
         step = _even(bounds)
-        even = step is not None
         values.update(bounds=bounds, step=step, origin=bounds[0])
-        if picks:
-            statement = rollups.picked(fold, even=even)
-        else:
-            make = rollups.held if asked.rollup.is_held else rollups.numbers
-            statement = make(fold, even=even)
-        rows = await self._look(statement, **values)
-        place = {bound: at for at, bound in enumerate(bounds)}
-        return ((row[0], place[row[1]] if even else row[1] - 1, *row[2:]) for row in rows)
+        by: rollups.By = "width_bucket"
+        if step is not None:
+            by = "time_bucket" if await self._has_timescale() else "date_bin"
+        if asked.rollup.is_held:
+            return await self._look(rollups.held(fold, by), **values)
+        if not picks:
+            return _unpacked(await self._look(rollups.numbers(fold, by), **values))
+        rows = await self._look(rollups.picked_numbers(fold, by), **values)
+        if any(others for *_, others in rows):
+            return await self._look(rollups.picked(fold, by), **values)
+        return ((*row, None) for row in _unpacked([row[:3] for row in rows]))
 
     async def _has_timescale(self) -> bool:
         if self._timescale is None:
@@ -65,7 +68,13 @@ class PostgresRollups(SqlAdapter):
         return self._timescale
 
 
+def _unpacked(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, int, float]]:
+    """Yield id, place and number, of what `rollups.numbers` selects."""
+    for id, places, numbers in rows:
+        yield from zip(repeat(id), unpacked(places, "q"), unpacked(numbers, "d"), strict=False)
+
+
 def _even(bounds: Sequence[dt.datetime]) -> dt.timedelta | None:
     """Return how long intervals are, if they are equally long."""
-    steps = {after - before for before, after in pairwise(bounds)}
-    return steps.pop() if len(steps) == 1 else None
+    step = bounds[1] - bounds[0]
+    return step if all(after - before == step for before, after in pairwise(bounds)) else None

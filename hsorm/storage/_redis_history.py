@@ -20,12 +20,12 @@ from hsorm.redis_ops.history import (
     Rows,
     keys_within,
     packed,
-    paused_gc,
 )
 from hsorm.redis_ops.keys import Bucket
 from hsorm.redis_ops.scripts import HIS_CLEAR
 from hsorm.redis_ops.transactions import HistoryWritten, StaleError
 from hsorm.storage._history import History
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._redis_reads import RedisReads
 from hsorm.storage.protocol import HisItem
 

@@ -14,11 +14,11 @@ from hsorm.ops.display import dis_key
 from hsorm.ops.search import compile_search, search_words
 from hsorm.redis_ops import query
 from hsorm.redis_ops.entities import entity_of
-from hsorm.redis_ops.history import paused_gc
 from hsorm.redis_ops.keys import Bucket
 from hsorm.redis_ops.query import ALL, Answer, Plan, Question
 from hsorm.redis_ops.terms import Indexes
 from hsorm.redis_ops.transactions import FieldsError
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._redis_core import counting, selecting
 from hsorm.storage._redis_points import RedisPoints
 from hsorm.storage._remembered import Remembered

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from hsorm.his.batches import one_zone
 from hsorm.his.checks import HisPoint
+from hsorm.his.instants import in_zone
 from hsorm.his.rollup import (
     Extent,
     Fill,
@@ -22,6 +23,7 @@ from hsorm.his.rollup import (
 )
 from hsorm.his.span import Range, Span, span_of
 from hsorm.kinds import Number, Ref
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._shared import utc_now
 from hsorm.storage.protocol import AnyId, HisItem, Id
 
@@ -103,14 +105,16 @@ class Rollups(ABC):
         own = list({point.id: point for point in points}.values())
         asked = Asked(rollup, own, span_of(range_str, zone, now), zone, now)
         bounds, values = await self._his_rollup(asked)
-        stamps = [bound.astimezone(zone) for bound in bounds]
         by_id = {point.id: found for point, found in zip(own, values, strict=True)}
-        return {
-            id: [
-                {"ts": stamps[place], "val": val} for place, val in sorted(by_id[point.id].items())
-            ]
-            for id, point in zip(wanted, points, strict=True)
-        }
+        with paused_gc():
+            stamps = in_zone(bounds, zone)
+            return {
+                id: [
+                    {"ts": stamps[place], "val": by_id[point.id][place]}
+                    for place in sorted(by_id[point.id])
+                ]
+                for id, point in zip(wanted, points, strict=True)
+            }
 
     async def _his_rollup(self, asked: Asked) -> Rolled:
         """Return the values of all intervals; here, of all items."""

@@ -16,6 +16,7 @@ from hsorm.his.span import Span
 from hsorm.kinds import Number
 from hsorm.sql import rollups
 from hsorm.sql.types import to_micros
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._rollups import Asked, Rolled
 from hsorm.storage._sql_core import Rows, SqlCore, as_listed
 
@@ -44,11 +45,13 @@ class SqlRollups(SqlCore):
             "end": part.end,
             "until": asked.until(part).end,
         }
-        rows = _by_point(asked.points, await self._rollup_rows(asked, bounds, values))
-        found = [
-            _values(asked, point, bounds, rows[point.id], before.get(point.id), asked.until(part))
-            for point in asked.points
-        ]
+        until, answer = asked.until(part), await self._rollup_rows(asked, bounds, values)
+        with paused_gc():
+            rows = _by_point(asked.points, answer)
+            found = [
+                _values(asked, point, bounds, rows[point.id], before.get(point.id), until)
+                for point in asked.points
+            ]
         return Rolled(bounds, found)
 
     @staticmethod
@@ -85,7 +88,7 @@ class SqlRollups(SqlCore):
         if fold in ("first", "last"):
             return await self._look(rollups.ends(fold), **values)
         make = rollups.held if asked.rollup.is_held else rollups.numbers
-        return await self._look(make(fold, even=False), **values)
+        return await self._look(make(fold, "width_bucket"), **values)
 
 
 def _by_point(

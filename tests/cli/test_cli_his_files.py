@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -124,3 +125,39 @@ def test_wrong_options(hsorm: Hsorm, plant: str, args: tuple[str, ...], says: st
 
     assert (result.code, result.out) == (2, "")
     assert says in result.err
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "2024-03-08T14:00:00Z UTC,71,T\n2024-03-08T14:15:00Z UTC,,NA\n",
+        "2024-03-08T09:00:00-05:00 New_York,71.5°F,N\n2024-03-08T09:15:00-05:00 New_York,NaN,F\n",
+        "2024-03-08T14:00:00Z,-INF,F\n2024-03-08T14:15:00.25Z,1e3°F,\n",
+        '2024-03-08T14:00:00Z,1,N\n2024-03-08T14:15:00Z,{"_":1},N\n',
+        "2024-03-08T14:00:00Z,1°C,N\n",
+        "2024-03-08T14:00:00Z,1,N\n\n2024-03-08T14:15:00Z,2,N\n",
+        "2024-03-08T14:00:00 New_York,1,N\n",
+        "2024-03-08T14:00:00Z,1,N,N\n",
+        "2024-03-08T14:00:00Z Nowhere,1,N\n",
+        "2024-03-08 14:00:00Z,1,N\n",
+        "2024-02-30T14:00:00Z,1,N\n",
+        "1949-02-03T14:00:00Z,1,N\n",
+        "2024-03-08T14:00:00Z,R,N\n2024-03-08T14:00:00Z,2,N\n",
+        "",
+    ],
+)
+def test_zinc_is_the_same_with_arrow_and_without(
+    hsorm: Hsorm, plant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str
+) -> None:
+    text = f'ver:"3.0"\nts,v0 id:@{TEMP},v1 id:@{FAN}\n{rows}'
+    (tmp_path / "a.zinc").write_text(text, "utf-8")
+
+    shutil.copy(tmp_path / "plant.db", tmp_path / "other.db")
+
+    with_arrow = hsorm("his", "import", "a.zinc", "-u", plant)
+    monkeypatch.setattr("hsorm.cli.his.find_spec", lambda name: None)
+    without = hsorm("his", "import", "a.zinc", "-u", f"sqlite:///{tmp_path}/other.db")
+
+    assert with_arrow == without
+    for id in (TEMP, FAN):
+        assert val_of(hsorm, plant, id) == val_of(hsorm, f"sqlite:///{tmp_path}/other.db", id)

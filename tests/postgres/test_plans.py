@@ -278,10 +278,11 @@ def _rollup(store: TimescaleAdapter, name: str, start: dt.datetime) -> Any:
         "begins": bounds[:-1], "ends": bounds[1:],
     }  # fmt: skip
     statement: Any = {
-        "even": rollups.numbers("avg", even=True),
-        "uneven": rollups.numbers("avg", even=False),
+        "even": rollups.numbers("avg", "date_bin"),
+        "time_bucket": rollups.numbers("avg", "time_bucket"),
+        "uneven": rollups.numbers("avg", "width_bucket"),
         "last": rollups.ends("last"),
-        "over time": rollups.held("twa", even=True),
+        "over time": rollups.held("twa", "date_bin"),
     }[name](store.tables, "postgresql")
     return statement.params(
         {name: values[name] for name in statement.compile().params.keys() & values}
@@ -307,3 +308,18 @@ async def test_where_history_lies_is_looked_up_by_key(loaded: TimescaleAdapter) 
 
     assert _of_type(plan, "Seq Scan", "Aggregate", "Sort", "Hash Join") == []
     assert all(index.endswith("history_pkey") for index in _indexes(plan))
+
+
+async def test_intervals_of_equal_length_are_grouped_as_they_come(loaded: TimescaleAdapter) -> None:
+    """TimescaleDB groups by `time_bucket` in the order of the key, without a hash table or a sort."""
+    if not await loaded._has_timescale():
+        pytest.skip("only with TimescaleDB")
+
+    statement = _rollup(loaded, "time_bucket", _START)
+    values = {"end": _START + dt.timedelta(days=20), "step": dt.timedelta(minutes=15)}
+
+    plan = await _plan(loaded, statement.params(values))
+
+    (grouping,) = (node for node in _of_type(plan, "Aggregate") if node.get("Group Key"))
+    assert grouping["Strategy"] == "Sorted"
+    assert _of_type(plan, "Sort") == []

@@ -17,9 +17,10 @@ from redis.asyncio import Redis, RedisCluster
 
 from hsorm.his.span import Span
 from hsorm.kinds import NA, REMOVE, Coord, Kind, Number
-from hsorm.redis_ops.history import CHUNK, Extent, HisKeys, Rows, key_of, packed, paused_gc
+from hsorm.redis_ops.history import CHUNK, Extent, HisKeys, Rows, key_of, packed
 from hsorm.redis_ops.scripts import Script
 from hsorm.storage._memory_state import Series
+from hsorm.storage._paused_gc import paused_gc
 from tests.backends import variable
 
 UTC = dt.UTC

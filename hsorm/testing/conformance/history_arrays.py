@@ -79,6 +79,18 @@ class HistoryArrayTests:
         ]  # fmt: skip
         assert [obj for *_, obj in rows] == ['"ø"', na, None, na, None, None, "true", na, "false"]
 
+    async def test_points_whose_ids_differ_in_length(self, store: StorageAdapter) -> None:
+        """Few items of each, so that every row may be of another width."""
+        pytest.importorskip("pyarrow")
+        ids = ["p", "pp", "p.p.p", "pq"]
+        await store.load_entities([_point(id) for id in ids])
+        await store.his_write_batch({id: _items(1, NA, 2) for id in ids})
+
+        table = await store.his_arrow(ids, _DAY)
+
+        assert table["id"].to_pylist() == [id for id in ids for _ in range(3)]
+        assert table["val"].to_pylist() == [1.0, None, 2.0] * len(ids)
+
     async def test_a_wide_table(self, store: StorageAdapter) -> None:
         """A row an instant, a column a point of its kind; unit and zone beside it."""
         pa = pytest.importorskip("pyarrow")
