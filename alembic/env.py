@@ -20,7 +20,7 @@ from sqlalchemy.schema import CreateSchema
 from alembic import context
 from hsorm.sql.indexes import is_declared
 from hsorm.sql.migrate import VERSION_TABLE
-from hsorm.sql.models import make_tables
+from hsorm.sql.models import make_tables, only_on
 from hsorm.sql.urls import engine_url, server_settings
 
 # Two processes that migrate one database at a time: the second waits. Any number, but always the
@@ -63,11 +63,12 @@ def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
 def include_object(
     object_: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
 ) -> bool:
-    """Leave the GIN index to the database that has such indexes, and declared ones to people."""
-    if type_ == "index" and reflected and is_declared(object_.table.name, name):
+    """Leave indexes of one database alone to that, and declared ones to people."""
+    if type_ != "index":
+        return True
+    if reflected and is_declared(object_.table.name, name):
         return False
-    is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
-    return not is_gin or context.get_context().dialect.name == "postgresql"
+    return only_on(object_) in (None, context.get_context().dialect.name)
 
 
 def run(connection: Connection | None, **options: Any) -> None:
