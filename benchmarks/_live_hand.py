@@ -78,7 +78,7 @@ class PostgresHand:
             "FROM unnest($1::text[], $2::jsonb[]) AS g(id, tags) ORDER BY id "
             "ON CONFLICT (id) DO UPDATE SET tags = live.tags || excluded.tags",
             sorted(ids),
-            [_live(number)] * len(ids),
+            [_live(number) for _ in ids],  # in earnest each has another value
         )
 
     async def poll(self) -> list[Any]:
@@ -273,19 +273,24 @@ class RedisHand:
     async def _read(self, ids: Sequence[str]) -> list[Any]:
         async with self._client.pipeline(transaction=False) as pipe:
             for id in ids:
-                pipe.hmget(self._bucket.entity(id), "tags", "live")
+                pipe.hmget(self._bucket.entity(id), "tags", "live", "t")
             return list(await pipe.execute())
 
     async def commit(self, ids: Sequence[str], note: int) -> object:
         rows = await self._read(ids)
-        pairs = [_changed(tags, note) for tags, _ in rows]
-        texts = [json.dumps(new) for _, new in pairs]
-        await self._write(ids, [{"tags": text} for text in texts])
-        return pairs, [json.loads(live or "{}") for _, live in rows]
+        pairs = [_changed(tags, note) for tags, _, _ in rows]
+        fields = [
+            {"tags": json.dumps(new), "t": _tokens(tokens, note)}
+            for (_, new), (_, _, tokens) in zip(pairs, rows, strict=True)
+        ]
+        await self._write(ids, fields)
+        return pairs, [json.loads(live or "{}") for _, live, _ in rows]
 
     async def set_live(self, ids: Sequence[str], number: int) -> object:
         rows = await self._read(ids)
-        new = [json.dumps(json.loads(live or "{}") | json.loads(_live(number))) for _, live in rows]
+        new = [
+            json.dumps(json.loads(live or "{}") | json.loads(_live(number))) for _, live, _ in rows
+        ]
         await self._write(ids, [{"live": live, "l": _LIVE_TOKENS} for live in new])
         return None
 
@@ -296,3 +301,9 @@ class RedisHand:
                 pipe.hset(self._bucket.entity(id), mapping={**changed, "v": str(stamp)})
                 pipe.zadd(self._bucket.log, {id: stamp})
             await pipe.execute()
+
+
+def _tokens(tokens: bytes, note: int) -> str:
+    """Return the tokens by which an entity is found after its note was changed."""
+    kept = (token for token in tokens.decode().split(",") if not token.startswith("note"))
+    return ",".join((*kept, "note", f"note={note}"))

@@ -352,8 +352,10 @@ _FLAT: Final = frozenset(_KIND_NAMES) - {Grid, list, tuple, dict}
 def deep_copy(value: Any) -> Any:
     """Return a value whose lists, dicts and grids are new in every depth."""
     if isinstance(value, Mapping):
-        # Most values are flat, and to ask whether one is a Mapping takes longer than all the rest.
-        return {name: val if type(val) in _FLAT else deep_copy(val) for name, val in value.items()}
+        # Most values are flat, and to ask one by one what they are takes longer than all the rest.
+        if _FLAT.issuperset(map(type, value.values())):
+            return dict(value)
+        return {name: deep_copy(val) for name, val in value.items()}
     if isinstance(value, Grid):
         cols = tuple(GridCol(col.name, deep_copy(col.meta)) for col in value.cols)
         return Grid(deep_copy(value.meta), cols, tuple(map(deep_copy, value.rows)), value.ver)

@@ -72,6 +72,7 @@ __all__ = [
     "lock_free_entities",
     "lock_live",
     "merge_live",
+    "merge_live_of_all",
     "next_change",
     "note_history",
     "put_array",
@@ -268,14 +269,30 @@ def lock_live(tables: Tables, dialect: str) -> Select[Any]:
 
 def merge_live(tables: Tables, dialect: str) -> ReturningInsert[Any]:
     """Merge the live tags `rows`, null deletes one; returns which ids are there (PostgreSQL)."""
+    known = _known_rows(tables)
+    return _merging(tables, known.order_by(known.selected_columns.id))
+
+
+def merge_live_of_all(tables: Tables, dialect: str) -> ReturningInsert[Any]:
+    """Merge as `merge_live`, but nothing unless all `count` entities are there.
+
+    So it is a whole transaction, which takes one round trip.
+    """
+    known = _known_rows(tables).cte("known")
+    there = select(func.count()).select_from(known).scalar_subquery()
+    all_there = there == bindparam("count", type_=BigInteger())
+    return _merging(tables, select(known).where(all_there).order_by(known.c.id))
+
+
+def _known_rows(tables: Tables) -> Select[Any]:
     id, tags = given_rows()
-    live, entities = tables.live, tables.entities
     given = select(id.label("id"), tags.label("tags")).subquery("given")
-    known = (
-        select(given.c.id, given.c.tags)
-        .join(entities, entities.c.id == given.c.id)
-        .order_by(given.c.id)
-    )
+    entities = tables.entities
+    return select(given.c.id, given.c.tags).join(entities, entities.c.id == given.c.id)
+
+
+def _merging(tables: Tables, known: Select[Any]) -> ReturningInsert[Any]:
+    live = tables.live
     rows = postgresql_insert(live).from_select(["id", "tags"], known)
     merged = func.jsonb_strip_nulls(live.c.tags.op("||")(rows.excluded.tags))
     return rows.on_conflict_do_update(index_elements=["id"], set_={"tags": merged}).returning(

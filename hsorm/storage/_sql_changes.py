@@ -21,7 +21,7 @@ from hsorm.ops.entities import (
     merge,
     stamp,
 )
-from hsorm.ops.live import split
+from hsorm.ops.live import live_part, split
 from hsorm.ops.priority_array import is_writable, without_lost_array
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.sql import changing
@@ -136,7 +136,11 @@ class SqlChanges(SqlCore):
             merged[val] = {**merged.get(val, {}), **check_live(val, tags)}
         if not merged:
             return
-        await self._in_transaction(lambda work: self._set_live(work, merged))
+        await self._change_live(merged)
+
+    async def _change_live(self, changes: Mapping[str, Entity]) -> None:
+        """Merge live tags of entities that are all there, REMOVE deletes one; in a transaction."""
+        await self._in_transaction(lambda work: self._set_live(work, changes))
 
     async def _set_live(self, work: Work, changes: Mapping[str, Entity]) -> None:
         there = await self._merge_live(work, {id: new for id, new in changes.items() if new})
@@ -237,7 +241,7 @@ def _live_difference(old: Entity, new: Entity) -> Entity | None:
 
     A change of live tags alone is one even if they are as they were.
     """
-    was, now = split(old)[1], split(new)[1]
+    was, now = live_part(old), live_part(new)
     removed = dict.fromkeys(was.keys() - now.keys(), REMOVE)
     if new.get("mod") == old.get("mod"):
         return {**now, **removed}

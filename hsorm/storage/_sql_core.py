@@ -362,9 +362,11 @@ def entity_of(id: str, tags: str, live: str | None = None) -> Entity:
     """Return an entity as read from its row and its live tags, whoever wrote them (R12)."""
     entity = _decoded(id, tags)
     own = entity.get("id")
-    if live is not None or not LIVE_TAGS.isdisjoint(entity):
+    if not LIVE_TAGS.isdisjoint(entity):
         # Other people's SQL may have put live tags among the others, where no filter finds them.
-        entity = split(entity)[0] | live_of(id, live)
+        entity = split(entity)[0]
+    if live is not None:
+        entity |= live_of(id, live)
     entity["id"] = Ref(id, own.dis if isinstance(own, Ref) else None)
     return as_read(entity)
 

@@ -48,6 +48,7 @@ from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
 from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._remembered import Remembered
+from hsorm.storage._repeat import repeated
 from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_rows, is_possible
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
@@ -62,6 +63,7 @@ __all__ = ["TimescaleAdapter"]
 _REMEMBERED = 1_024
 _CONNECT_SECONDS = 10
 _KEPT = 4
+_NO_SUCH_ROW = "23503"  # a foreign key leads nowhere
 
 # The planner knows little of JSONB. Its guesses switch the compiler on where that costs most. And
 # where it expects more ids behind a ref than fit into memory, it does not hash them, but looks
@@ -417,12 +419,28 @@ class TimescaleAdapter(PostgresPolicies, PostgresRollups, PostgresHistory):
             return True
         return False
 
+    async def _change_live(self, changes: Mapping[str, Entity]) -> None:
+        """Merge live tags of entities; by one statement, that is one round trip, if all is well."""
+        if all(changes.values()) and all(map(is_possible, changes)):
+            rows = _live_rows(changes)
+
+            async def merge() -> Rows:
+                return await self._look(changing.merge_live_of_all, rows=rows, count=len(changes))
+
+            try:
+                if await repeated(merge):
+                    return
+            except StorageError as exc:  # one is being removed
+                if getattr(exc.__cause__, "sqlstate", None) != _NO_SUCH_ROW:
+                    raise
+        # Nothing was changed: one is not there, and it is for this to say which.
+        await super()._change_live(changes)
+
     async def _merge_live(self, work: Work, changes: Mapping[str, Entity]) -> set[str]:
         if not changes:
             return set()
-        rows = ((id, _changes_text(changes[id])) for id in sorted(changes) if is_possible(id))
         try:
-            found = await work.fetch(changing.merge_live, rows=as_rows(rows))
+            found = await work.fetch(changing.merge_live, rows=_live_rows(changes))
         except asyncpg.ForeignKeyViolationError as exc:  # removed since it was looked up
             id = str(exc.detail).partition(")=(")[2].partition(")")[0]
             raise UnknownEntityError(id) from None
@@ -472,10 +490,15 @@ class _DriverWork:
         return rows
 
 
-def _changes_text(changes: Mapping[str, Any]) -> str:
-    """Return changes of live tags as JSON, where null deletes a tag."""
-    encoded = {name: None if val is REMOVE else hayson.encode(val) for name, val in changes.items()}
-    return to_json(encoded).decode()
+def _live_rows(changes: Mapping[str, Entity]) -> str:
+    """Return changes of live tags as `rows`; sorted, for so they are locked."""
+    rows = ({"id": id, "tags": _encoded(changes[id])} for id in sorted(changes) if is_possible(id))
+    return to_json(list(rows)).decode()
+
+
+def _encoded(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of live tags in Hayson, where null deletes a tag."""
+    return {name: None if val is REMOVE else hayson.encode(val) for name, val in changes.items()}
 
 
 # Any number, but always the same.

@@ -452,7 +452,9 @@ _CLASHES: dict[str, tuple[str, str, Callable[[TimescaleAdapter], Awaitable[objec
     "commit": (
         _DELETE.format("b"),
         _DELETE.format("a"),
-        lambda store: store.commit(Diff.update(id, {"curVal": 1}, force=True) for id in "ab"),
+        lambda store: store.commit(
+            Diff.update(id, {"curVal": 1}, transient=True, force=True) for id in "ab"
+        ),
     ),
     "point_write": (
         _HOLD.format("a"),
@@ -481,7 +483,8 @@ async def test_a_call_that_clashes_with_plain_sql_is_run_again(
         async with TimescaleAdapter(hasty.render_as_string(hide_password=False)) as adapter:
             ours = asyncio.ensure_future(change(adapter))
             of_us = "datname = current_database() AND wait_event_type = 'Lock'"
-            while not await plain.fetch(f"SELECT FROM pg_stat_activity WHERE {of_us}"):
+            there = f"SELECT FROM pg_stat_activity WHERE {of_us}"
+            while not ours.done() and not await plain.fetch(there):
                 await plain.execute("SELECT pg_stat_clear_snapshot()")
                 await asyncio.sleep(0.01)
             await plain.execute(second)
