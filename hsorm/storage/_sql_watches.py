@@ -237,10 +237,13 @@ class SqlWatches(SqlPoints, Streams):
             watch = await self._live_watch(work, watch_id)
             # By a statement of its own: that which waited for the watch sees how far changes had
             # come before.
-            ((current,),) = await work.fetch(watching.current_cursor)
+            ((current, size),) = await work.fetch(watching.cursor_and_size, watch=watch_id)
             # A cursor of the future is of another server, whose dump was restored here.
             astray = watch.cursor.following > Cursor.parse(current).following
-            rows, removed, now = await self._poll(work, watch, refresh or astray)
+            changed = watching.changed_few if size <= watching.FEW else watching.changed_members
+            rows, removed, now = await self._poll(
+                work, watch, None if refresh or astray else changed
+            )
             gone.update(removed)
             await self._renew(work, watch, now)
             refs = [Ref(id) for id in removed]
@@ -249,24 +252,28 @@ class SqlWatches(SqlPoints, Streams):
         return await self._in_transaction(poll)
 
     async def _poll(
-        self, work: Work, watch: _Watch, refresh: bool
+        self, work: Work, watch: _Watch, changed: Statement | None
     ) -> tuple[list[Entity], list[str], Cursor]:
-        """Return the entities to report, the ids that are gone, and how far that goes."""
+        """Return the entities to report, the ids that are gone, and how far that goes.
+
+        Args:
+            work: The transaction.
+            watch: The watch.
+            changed: What finds the changes of a watch on ids; None reports all.
+        """
         if watch.filter is None:
-            return await self._poll_ids(work, watch, refresh)
-        return await self._poll_filter(work, watch, watch.filter, refresh)
+            return await self._poll_ids(work, watch, changed)
+        return await self._poll_filter(work, watch, watch.filter, changed is None)
 
     async def _poll_ids(
-        self, work: Work, watch: _Watch, refresh: bool
+        self, work: Work, watch: _Watch, changes: Statement | None
     ) -> tuple[list[Entity], list[str], Cursor]:
-        if refresh:
+        if changes is None:
             found = await work.fetch(watching.current_members, watch=watch.id)
             now, rows = _read(found)
             changed = {row[0]: row for row in rows}
         else:
-            found = await work.fetch(
-                watching.changed_members, watch=watch.id, **watch.cursor.bound()
-            )
+            found = await work.fetch(changes, watch=watch.id, **watch.cursor.bound())
             now, rows = _read(found)
             changed = {row[0]: row for row in rows if not Cursor.parse(row[4]).sees(row[5])}
         there = _there(changed.values())
