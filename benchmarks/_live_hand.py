@@ -6,20 +6,31 @@ decoded by `json.loads`, not into kinds. Rows that change are given as arrays or
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import itertools
 import json
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncpg
+from redis.asyncio import Redis
 
-__all__ = ["PostgresHand", "SqliteHand"]
+from hsorm.redis_ops.keys import Bucket
+
+__all__ = ["PostgresHand", "RedisHand", "SqliteHand"]
+
+_T = TypeVar("_T")
 
 _LEASE = dt.timedelta(minutes=10)
+_LIVE_TOKENS = "curVal,curStatus,curStatus=ok"
 
 
-def _changed(tags: str, note: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _changed(tags: str | bytes, note: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return an entity before and after its note and mod were changed."""
     old = json.loads(tags)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -67,7 +78,7 @@ class PostgresHand:
             "FROM unnest($1::text[], $2::jsonb[]) AS g(id, tags) ORDER BY id "
             "ON CONFLICT (id) DO UPDATE SET tags = live.tags || excluded.tags",
             sorted(ids),
-            [_live(number)] * len(ids),
+            [_live(number) for _ in ids],  # in earnest each has another value
         )
 
     async def poll(self) -> list[Any]:
@@ -129,17 +140,39 @@ class PostgresHand:
 
 
 class SqliteHand:
-    """Over one connection of `sqlite3`, which has no thread to go through."""
+    """Over one connection of `sqlite3`, on a thread of its own: nothing blocks the event loop.
 
-    def __init__(self, connection: sqlite3.Connection, watch: str) -> None:
-        self._connection = connection
-        self._watch = watch
+    Each call is one errand to that thread.
+    """
+
+    def __init__(self, path: Path, watch: str) -> None:
+        self._path, self._watch = path, watch
         self._cursor = 0
+        self._thread = ThreadPoolExecutor(max_workers=1)
+
+    async def open(self) -> None:
+        """Connect, with settings as ours; that there is an entity is for its foreign key to say."""
+        await self._run(self._connect)
+
+    def _connect(self) -> None:
+        self._connection = sqlite3.connect(self._path, isolation_level=None)
+        self._rows("PRAGMA synchronous = NORMAL")
+        self._rows("PRAGMA foreign_keys = ON")
+
+    async def close(self) -> None:
+        await self._run(self._connection.close)
+        self._thread.shutdown()
+
+    async def _run(self, call: Callable[..., _T], *args: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
 
     def _rows(self, sql: str, *values: Any) -> list[Any]:
         return self._connection.execute(sql, values).fetchall()
 
     async def commit(self, ids: Sequence[str], note: int) -> object:
+        return await self._run(self._commit, ids, note)
+
+    def _commit(self, ids: Sequence[str], note: int) -> object:
         self._rows("BEGIN IMMEDIATE")
         listed = json.dumps(ids)
         given = "IN (SELECT value FROM json_each(?))"
@@ -154,6 +187,9 @@ class SqliteHand:
         return pairs, [json.loads(tags) for _, tags in live]
 
     async def set_live(self, ids: Sequence[str], number: int) -> object:
+        return await self._run(self._set_live, ids, number)
+
+    def _set_live(self, ids: Sequence[str], number: int) -> object:
         self._rows("BEGIN IMMEDIATE")
         self._connection.executemany(
             "INSERT INTO live (id, tags) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET "
@@ -164,6 +200,9 @@ class SqliteHand:
         return self._rows("COMMIT")
 
     async def poll(self) -> list[Any]:
+        return await self._run(self._poll)
+
+    def _poll(self) -> list[Any]:
         self._rows("BEGIN IMMEDIATE")
         ((now,),) = self._rows("SELECT n FROM change_clock")
         rows = self._rows(
@@ -187,6 +226,9 @@ class SqliteHand:
         return [json.loads(tags) | json.loads(live or "{}") for _, tags, live in rows]
 
     async def point_write(self, id: str, number: int) -> object:
+        return await self._run(self._point_write, id, number)
+
+    def _point_write(self, id: str, number: int) -> object:
         self._rows("BEGIN IMMEDIATE")
         ((tags, levels),) = self._rows(
             "SELECT e.tags, p.levels FROM entities e LEFT JOIN point_arrays p USING (id) "
@@ -210,9 +252,58 @@ class SqliteHand:
         return old
 
     async def feed(self, limit: int) -> list[Any]:
+        return await self._run(self._feed, limit)
+
+    def _feed(self, limit: int) -> list[Any]:
         rows = self._rows(
             "SELECT e.id, e.tags, l.tags FROM entities e LEFT JOIN live l USING (id) "
             "ORDER BY e.changed, e.id LIMIT ?",
             limit,
         )
         return [json.loads(tags) | json.loads(live or "{}") for _, tags, live in rows]
+
+
+class RedisHand:
+    """Pipelines of redis-py over one connection, where nobody looks whether others were faster."""
+
+    def __init__(self, client: Redis, bucket: Bucket) -> None:
+        self._client, self._bucket = client, bucket
+        self._stamp = itertools.count(int(time.time() * 1_000_000))
+
+    async def _read(self, ids: Sequence[str]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipe:
+            for id in ids:
+                pipe.hmget(self._bucket.entity(id), "tags", "live", "t")
+            return list(await pipe.execute())
+
+    async def commit(self, ids: Sequence[str], note: int) -> object:
+        rows = await self._read(ids)
+        pairs = [_changed(tags, note) for tags, _, _ in rows]
+        fields = [
+            {"tags": json.dumps(new), "t": _tokens(tokens, note)}
+            for (_, new), (_, _, tokens) in zip(pairs, rows, strict=True)
+        ]
+        await self._write(ids, fields)
+        return pairs, [json.loads(live or "{}") for _, live, _ in rows]
+
+    async def set_live(self, ids: Sequence[str], number: int) -> object:
+        rows = await self._read(ids)
+        new = [
+            json.dumps(json.loads(live or "{}") | json.loads(_live(number))) for _, live, _ in rows
+        ]
+        await self._write(ids, [{"live": live, "l": _LIVE_TOKENS} for live in new])
+        return None
+
+    async def _write(self, ids: Sequence[str], fields: Sequence[dict[Any, Any]]) -> None:
+        async with self._client.pipeline(transaction=True) as pipe:
+            for id, changed in zip(ids, fields, strict=True):
+                stamp = next(self._stamp)
+                pipe.hset(self._bucket.entity(id), mapping={**changed, "v": str(stamp)})
+                pipe.zadd(self._bucket.log, {id: stamp})
+            await pipe.execute()
+
+
+def _tokens(tokens: bytes, note: int) -> str:
+    """Return the tokens by which an entity is found after its note was changed."""
+    kept = (token for token in tokens.decode().split(",") if not token.startswith("note"))
+    return ",".join((*kept, "note", f"note={note}"))

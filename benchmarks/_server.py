@@ -1,17 +1,20 @@
-"""A database of the benchmarks' own, dropped at the end."""
+"""Databases and servers of the benchmarks' own, gone at the end."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import asyncpg
 from sqlalchemy import make_url
 
-__all__ = ["own_database", "server_url"]
+from scripts.own_redis import OwnRedis, stack_here
+
+__all__ = ["own_database", "own_redis", "server_url"]
 
 _NAME = "HSORM_TEST_POSTGRES_URL"
 _ENV = Path(__file__).resolve().parents[1] / ".servers.env"
@@ -46,3 +49,21 @@ async def own_database() -> AsyncIterator[str]:
             await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await server.close()
+
+
+@contextmanager
+def own_redis(url: str | None = None) -> Iterator[str]:
+    """Start a Redis without persistence and lend its URL; or lend the one that is given."""
+    if url is not None:
+        yield url
+        return
+    stack = stack_here()
+    if stack is None:
+        raise SystemExit("no Redis Stack from packages here (make servers): give --url")
+    with tempfile.TemporaryDirectory(prefix="hsorm-bench-") as folder:
+        server = OwnRedis(Path(folder), stack)
+        try:
+            server.wait()
+            yield server.url
+        finally:
+            server.end()

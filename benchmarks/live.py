@@ -1,8 +1,9 @@
 """Commits, live tags, watches, points and the change feed, beside SQL by hand.
 
 Run `python -m benchmarks.live`. PostgreSQL is the server that HSORM_TEST_POSTGRES_URL or
-`.servers.env` names; a database is made there and dropped at the end. The sides take turns; a ratio
-is the median of the ratios of all rounds, with its quartiles. Memory has nothing beside it.
+`.servers.env` names; a database is made there and dropped at the end. Redis is one of its own,
+without persistence. The sides take turns; a ratio is the median of the ratios of all rounds, with
+its quartiles. Memory has nothing beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -19,23 +19,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import asyncpg
+from redis.asyncio import Redis
 from rich.console import Console
 
 from benchmarks._data import Data, make_data
-from benchmarks._live_hand import PostgresHand, SqliteHand
+from benchmarks._live_hand import PostgresHand, RedisHand, SqliteHand
 from benchmarks._report import Report, show, write
-from benchmarks._server import own_database
+from benchmarks._server import own_database, own_redis
 from benchmarks._timing import Call, Times, ratio, repeated
 from hsorm import Diff
 from hsorm.kinds import MARKER, Entity, Number, Ref
 from hsorm.storage import InMemoryAdapter
+from hsorm.storage.redis import RedisAdapter
 from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 
-_BACKENDS = ("memory", "sqlite", "postgres")
+_BACKENDS = ("memory", "sqlite", "postgres", "redis")
 _BATCH = 100
 _WATCHED = 10_000
 _FEED = 1_000
@@ -48,13 +50,18 @@ class Side(Protocol):
 
     async def commit(self, ids: Sequence[str], note: int) -> object: ...
     async def set_live(self, ids: Sequence[str], number: int) -> object: ...
+
+
+class FullSide(Side, Protocol):
+    """One that watches and writes points, too."""
+
     async def poll(self) -> list[Any]: ...
     async def point_write(self, id: str, number: int) -> object: ...
     async def feed(self, limit: int) -> list[Any]: ...
 
 
 Sides: TypeAlias = dict[str, Side]
-Store: TypeAlias = InMemoryAdapter | SqliteAdapter | TimescaleAdapter
+Store: TypeAlias = InMemoryAdapter | SqliteAdapter | TimescaleAdapter | RedisAdapter
 
 
 class Hsorm:
@@ -105,11 +112,16 @@ async def opened(backend: str, data: Data) -> AsyncIterator[tuple[Store, Sides, 
             path = Path(folder) / "bench.db"
             async with SqliteAdapter(path) as lite:
                 ids = await _fill(lite, data)
-                connection = sqlite3.connect(path, isolation_level=None)
-                connection.execute("PRAGMA synchronous = NORMAL")
-                hand = SqliteHand(connection, "w-hand")
+                hand = SqliteHand(path, "w-hand")
+                await hand.open()
                 yield lite, {"hsorm": Hsorm(lite, "w-hsorm"), "hand": hand}, ids
-                connection.close()
+                await hand.close()
+    elif backend == "redis":
+        with own_redis() as url:
+            async with RedisAdapter(url) as redis, Redis.from_url(url) as client:
+                ids = await _fill(redis, data)
+                raw_side = RedisHand(client, redis.layout.buckets[0])
+                yield redis, {"hsorm": Hsorm(redis, "w-hsorm"), "hand": raw_side}, ids
     else:
         async with own_database() as dsn, TimescaleAdapter(dsn) as server:
             ids = await _fill(server, data)
@@ -182,15 +194,17 @@ async def _rates(sides: Sides, ids: list[str], rounds: int) -> list[tuple[str, T
                 for name, (side, ids) in given.items()
             },
         )
-    for side in sides.values():
+    full = {name: side for name, side in sides.items() if not isinstance(side, RedisHand)}
+    watching: dict[str, FullSide] = cast("dict[str, FullSide]", full)
+    for side in watching.values():
         await side.poll()
     await measure(
-        f"polls of {len(ids):,} ids, idle", 1, {name: side.poll for name, side in sides.items()}
+        f"polls of {len(ids):,} ids, idle", 1, {name: side.poll for name, side in watching.items()}
     )
     found.append(
         (
             f"polls of {len(ids):,} ids, {_BATCH} changed",
-            await _polls_of_changes(sides, ids[:_BATCH], numbers, max(rounds, 15)),
+            await _polls_of_changes(watching, ids[:_BATCH], numbers, max(rounds, 15)),
             1,
         )
     )
@@ -199,13 +213,13 @@ async def _rates(sides: Sides, ids: list[str], rounds: int) -> list[tuple[str, T
         1,
         {
             name: partial(_numbered, side.point_write, _WRITABLE, numbers)
-            for name, side in sides.items()
+            for name, side in watching.items()
         },
     )
     await measure(
         "change feed entries",
         _FEED,
-        {name: partial(side.feed, _FEED) for name, side in sides.items()},
+        {name: partial(side.feed, _FEED) for name, side in watching.items()},
     )
     return found
 
@@ -217,7 +231,7 @@ async def _numbered(
 
 
 async def _polls_of_changes(
-    sides: Sides, ids: list[str], numbers: itertools.count[int], rounds: int
+    sides: dict[str, FullSide], ids: list[str], numbers: itertools.count[int], rounds: int
 ) -> Times:
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):

@@ -29,6 +29,7 @@ from benchmarks._data import Data, make_data
 from benchmarks._haystack import Haystack, haystack_python, run_haystack
 from benchmarks._redis_hand import Hand
 from benchmarks._report import Report, show, write
+from benchmarks._server import own_redis
 from benchmarks._timing import Times, in_turns, ratio, repeated
 from hsorm import MARKER, Number, Ref
 from hsorm.codecs import hayson
@@ -41,7 +42,6 @@ from hsorm.redis_ops.index import TIMEOUT, ensure_index
 from hsorm.redis_ops.keys import Bucket, Layout
 from hsorm.storage._redis_core import selecting
 from hsorm.storage.redis import RedisAdapter
-from scripts.own_redis import OwnRedis, stack_here
 
 _PARTS: Final = ("load", "history", "filters", "memory")
 _DRIVER: Final = "redis==6.4.0"
@@ -424,23 +424,6 @@ async def reports(bench: Bench, parts: list[str]) -> AsyncIterator[Report]:
         yield await measure_memory(bench)
 
 
-@contextmanager
-def _server(url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url
-        return
-    stack = stack_here()
-    if stack is None:
-        raise SystemExit("no Redis Stack from packages here (make servers): give --url")
-    with tempfile.TemporaryDirectory(prefix="hsorm-bench-") as folder:
-        server = OwnRedis(Path(folder), stack)
-        try:
-            server.wait()
-            yield server.url
-        finally:
-            server.end()
-
-
 @asynccontextmanager
 async def _haystack(url: str) -> AsyncIterator[tuple[Haystack | None, str]]:
     python = haystack_python(_DRIVER)
@@ -458,7 +441,7 @@ async def run(args: argparse.Namespace) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     data = make_data(args.entities)
     command = " ".join(["python -m benchmarks.redis", *sys.argv[1:]])
-    with _server(args.url) as url:
+    with own_redis(args.url) as url:
         async with Redis.from_url(url) as client, _haystack(url) as (haystack, theirs):
             info = await client.info("server")
             versions = f"Redis {info['redis_version']}, redis-py {version('redis')}{theirs}"

@@ -347,9 +347,16 @@ def is_list(value: object) -> TypeGuard[Sequence[Kind]]:
     return isinstance(value, (list, tuple))
 
 
+_FLAT: Final = frozenset(_KIND_NAMES) - {Grid, list, tuple, dict}
+"""The types of values that nobody can change."""
+
+
 def deep_copy(value: Any) -> Any:
     """Return a value whose lists, dicts and grids are new in every depth."""
     if isinstance(value, Mapping):
+        # Most values are flat, and to ask one by one what they are takes longer than all the rest.
+        if _FLAT.issuperset(map(type, value.values())):
+            return dict(value)
         return {name: deep_copy(val) for name, val in value.items()}
     if isinstance(value, Grid):
         cols = tuple(GridCol(col.name, deep_copy(col.meta)) for col in value.cols)

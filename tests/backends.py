@@ -200,8 +200,7 @@ end
 
 def pool_use(store: SqliteAdapter | TimescaleAdapter) -> int:
     """Return how many connections of an adapter's pool are in use."""
-    kept = len(store._kept) if isinstance(store, TimescaleAdapter) else 0
-    return int(store.engine.pool.checkedout()) - kept  # type: ignore[attr-defined]  # queue pools
+    return int(store.engine.pool.checkedout()) - len(store._kept)  # type: ignore[attr-defined]  # queue pools
 
 
 @dataclass

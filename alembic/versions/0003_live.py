@@ -32,7 +32,9 @@ def upgrade() -> None:
     if on_postgresql:
         _let_nobody_write()
     _make_tables(on_postgresql, prefix, schema)
-    for table in ("removals", "history_changes"):
+    # None for live tags on PostgreSQL, where an update then stays in its page; on SQLite a poll
+    # would look at all of them.
+    for table in ("removals", "history_changes", *(() if on_postgresql else ("live",))):
         name = f"{prefix}{table}"
         op.create_index(f"{name}_changed", name, ["changed"], schema=schema)
     _move_live_tags(on_postgresql)
@@ -266,8 +268,12 @@ def _sqlite_triggers() -> list[str]:
         table = _name(name)
         for event in events:
             trigger = _name(f"{name}_stamp_{event.split()[0].lower()}")
+            # Who counted the change and wrote its number along has no need of it. A stamp that is
+            # anything else, as in a copy of rows, is none.
+            stamped = f"NEW.changed > OLD.changed AND NEW.changed = {this}"
+            unless = "" if event == "INSERT" else f"WHEN NOT ({stamped})"
             statements.append(
-                f"CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN {tick} "
+                f"CREATE TRIGGER {trigger} AFTER {event} ON {table} {unless} BEGIN {tick} "
                 f"UPDATE {table} SET changed = {this} WHERE {key} = NEW.{key}; END"
             )
     # Live tags that are gone show in their entity alone, if that is not being removed itself.

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hsorm.kinds import REMOVE, Entity
 
-__all__ = ["LIVE_TAGS", "merge_live", "split"]
+__all__ = ["LIVE_TAGS", "live_part", "merge_live", "split"]
 
 LIVE_TAGS: Final = frozenset(
     (
@@ -33,11 +33,15 @@ def split(entity: Mapping[str, Any]) -> tuple[Entity, Entity]:
     """
     if LIVE_TAGS.isdisjoint(entity):  # most entities are no points
         return dict(entity), {}
-    tags: Entity = {}
-    live: Entity = {}
-    for name, val in entity.items():
-        (live if name in LIVE_TAGS else tags)[name] = val
-    return tags, live
+    tags = {name: val for name, val in entity.items() if name not in LIVE_TAGS}
+    return tags, live_part(entity)
+
+
+def live_part(entity: Mapping[str, Any]) -> Entity:
+    """Return the live tags of an entity alone."""
+    if LIVE_TAGS.isdisjoint(entity):
+        return {}
+    return {name: val for name, val in entity.items() if name in LIVE_TAGS}
 
 
 def merge_live(live: Mapping[str, Any], changes: Mapping[str, Any]) -> Entity:

@@ -40,7 +40,7 @@ from hsorm.sql.migrate import (
     revision_of,
     script_folder,
 )
-from hsorm.sql.models import OBJ, make_tables
+from hsorm.sql.models import OBJ, make_tables, only_on
 from hsorm.sql.types import Tags
 
 __all__ = ["beside", "downgrade", "included", "run_beside", "upgrade"]
@@ -364,14 +364,16 @@ def _include_object(names: _Names, unseen: frozenset[_Key], own: Any) -> Callabl
 
 def _is_comparable_here(names: _Names, object_: Any, type_: str, reflected: bool) -> bool:
     """Tell whether an index or a column is one that this database can have and models know."""
-    on_postgresql = alembic.context.get_context().dialect.name == "postgresql"
+    here = alembic.context.get_context().dialect.name
     table = object_.table
     ours = (table.schema, table.name) in names.tables
     if type_ == "column":
-        return on_postgresql or not ours or object_.identity is None
+        return here == "postgresql" or not ours or object_.identity is None
     if ours and reflected and is_declared(table.name, object_.name):
         return False
-    return on_postgresql or object_.dialect_options["postgresql"].get("using") != "gin"
+    if ours:
+        return only_on(object_) in (None, here)
+    return here == "postgresql" or object_.dialect_options["postgresql"].get("using") != "gin"
 
 
 def _render_item(own: Any) -> Callable[..., Any]:

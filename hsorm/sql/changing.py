@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Delete,
@@ -34,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert
+from sqlalchemy.sql.dml import ReturningDelete, ReturningInsert, ReturningUpdate
 from sqlalchemy.types import JSON
 
 from hsorm.sql.constructs import (
@@ -65,17 +66,22 @@ __all__ = [
     "known_entities",
     "last_mod",
     "listed_ids",
+    "live_of_entities",
     "live_text",
     "lock_entities",
     "lock_free_entities",
     "lock_live",
     "merge_live",
+    "merge_live_of_all",
+    "next_change",
     "note_history",
     "put_array",
     "put_live",
+    "put_live_tags",
     "referring",
     "select_array",
     "update_entities",
+    "update_entity",
 ]
 
 
@@ -170,6 +176,31 @@ def update_entities(tables: Tables, dialect: str) -> Update:
     return update(entities).values(tags=given.c.tags).where(entities.c.id == given.c.id)
 
 
+def update_entity(tables: Tables, dialect: str) -> Update:
+    """Replace the tags of one entity, `as_tags` of `of_id`, with a stamp of its own (SQLite).
+
+    Executed once for each: it is one plain step for SQLite, which would take a document of all of
+    them to pieces first.
+    """
+    entities = tables.entities
+    return (
+        update(entities)
+        .values(
+            tags=bindparam("as_tags", type_=Text()), changed=bindparam("stamp", type_=BigInteger())
+        )
+        .where(entities.c.id == bindparam("of_id", type_=Text()))
+    )
+
+
+def next_change(tables: Tables, dialect: str) -> ReturningUpdate[Any]:
+    """Count one more change, and return its number: the stamp of what is written now (SQLite).
+
+    A row that is written with it needs none by its trigger, which would write the row again.
+    """
+    clock = tables.change_clock
+    return update(clock).values(n=clock.c.n + literal_column("1")).returning(clock.c.n)
+
+
 def delete_entities(tables: Tables, dialect: str) -> ReturningDelete[Any]:
     """Delete the entities `ids`, and with them their live tags and arrays."""
     entities = tables.entities
@@ -238,19 +269,52 @@ def lock_live(tables: Tables, dialect: str) -> Select[Any]:
 
 def merge_live(tables: Tables, dialect: str) -> ReturningInsert[Any]:
     """Merge the live tags `rows`, null deletes one; returns which ids are there (PostgreSQL)."""
+    known = _known_rows(tables)
+    return _merging(tables, known.order_by(known.selected_columns.id))
+
+
+def merge_live_of_all(tables: Tables, dialect: str) -> ReturningInsert[Any]:
+    """Merge as `merge_live`, but nothing unless all `count` entities are there.
+
+    So it is a whole transaction, which takes one round trip.
+    """
+    known = _known_rows(tables).cte("known")
+    there = select(func.count()).select_from(known).scalar_subquery()
+    all_there = there == bindparam("count", type_=BigInteger())
+    return _merging(tables, select(known).where(all_there).order_by(known.c.id))
+
+
+def _known_rows(tables: Tables) -> Select[Any]:
     id, tags = given_rows()
-    live, entities = tables.live, tables.entities
     given = select(id.label("id"), tags.label("tags")).subquery("given")
-    known = (
-        select(given.c.id, given.c.tags)
-        .join(entities, entities.c.id == given.c.id)
-        .order_by(given.c.id)
-    )
+    entities = tables.entities
+    return select(given.c.id, given.c.tags).join(entities, entities.c.id == given.c.id)
+
+
+def _merging(tables: Tables, known: Select[Any]) -> ReturningInsert[Any]:
+    live = tables.live
     rows = postgresql_insert(live).from_select(["id", "tags"], known)
     merged = func.jsonb_strip_nulls(live.c.tags.op("||")(rows.excluded.tags))
     return rows.on_conflict_do_update(index_elements=["id"], set_={"tags": merged}).returning(
         live.c.id
     )
+
+
+def live_of_entities(tables: Tables, dialect: str) -> Select[Any]:
+    """Select those of `ids` that there are, and their live tags as text, NULL for none."""
+    return select(tables.entities.c.id, live_text(tables)).where(listed_ids(tables.entities.c.id))
+
+
+def put_live_tags(tables: Tables, dialect: str) -> Insert:
+    """Insert or replace the live tags of one entity; see `update_entity` (SQLite)."""
+    rows = insert_into(dialect, tables.live).values(
+        id=bindparam("of_id", type_=Text()),
+        tags=bindparam("as_tags", type_=Text()),
+        changed=bindparam("stamp", type_=BigInteger()),
+    )
+    new = {"tags": rows.excluded.tags, "changed": rows.excluded.changed}
+    put: Insert = rows.on_conflict_do_update(index_elements=["id"], set_=new)
+    return put
 
 
 def delete_live(tables: Tables, dialect: str) -> Delete:

@@ -420,14 +420,20 @@ class ChangedSince(Construct):
         ("changed", InternalTraversal.dp_clauseelement),
         ("following", InternalTraversal.dp_clauseelement),
         ("open", InternalTraversal.dp_clauseelement),
+        ("least", InternalTraversal.dp_clauseelement),
     ]
 
     def __init__(
-        self, changed: ColumnElement[Any], following: ColumnElement[int], open: ColumnElement[str]
+        self,
+        changed: ColumnElement[Any],
+        following: ColumnElement[int],
+        open: ColumnElement[str],
+        least: ColumnElement[int],
     ) -> None:
         self.changed = changed
         self.following = following
         self.open = open
+        self.least = least
 
     def self_group(self, against: Any = None) -> ChangedSince:
         """Stand as it is: behind SQLAlchemy's `… = 1` no index of SQLite is found."""

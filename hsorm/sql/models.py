@@ -33,7 +33,7 @@ from hsorm.sql.tag_index import TagIndex, make_tag_index
 from hsorm.sql.types import Instant, Tags
 from hsorm.sql.word_index import WordIndex, make_word_index
 
-__all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables"]
+__all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables", "only_on"]
 
 _ID: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Ids are compared by code point on every database (rule K12, OC 3)."""
@@ -105,12 +105,16 @@ class _History(HistoryMixin, _Base):
 class _Live(_Base):
     """The live tags of an entity (curVal, writeVal …), by `hsorm.ops.live`.
 
-    No index but the key, and room in each page: then an update stays in its page (HOT), and
-    leaves nothing for VACUUM.
+    No index but the key on PostgreSQL, and room in each page: then an update stays in its page
+    (HOT), and leaves nothing for VACUUM. SQLite has no such thing, and polls that look for what has
+    changed.
     """
 
     __tablename__ = "live"
-    __table_args__ = ({"postgresql_with": {"fillfactor": "40"}},)
+    __table_args__ = (
+        Index("live_changed", "changed").ddl_if(dialect="sqlite"),
+        {"postgresql_with": {"fillfactor": "40"}},
+    )
 
     id: Mapped[str] = mapped_column(_ID, primary_key=True)
     tags: Mapped[Entity] = mapped_column(Tags(), nullable=False)
@@ -282,7 +286,14 @@ def _make_along(entities: Table, tag_index: TagIndex, word_index: WordIndex) -> 
 def _attach(table: Any, metadata: MetaData, prefix: str, schema: str | None) -> Table:
     copy: Table = table.to_metadata(metadata, name=f"{prefix}{table.name}", schema=schema)
     for index in copy.indexes:
-        if index.dialect_options["postgresql"].get("using") == "gin":
-            index.ddl_if(dialect="postgresql")  # the condition is not copied along
+        if (dialect := only_on(index)) is not None:
+            index.ddl_if(dialect=dialect)  # the condition is not copied along
         index.name = quoted_name(f"{prefix}{index.name}", None)
     return copy
+
+
+def only_on(index: Index) -> str | None:
+    """Return the name of the database that alone has an index of ours, None for one of all."""
+    if index.dialect_options["postgresql"].get("using") == "gin":
+        return "postgresql"
+    return "sqlite" if str(index.name).endswith("live_changed") else None

@@ -59,11 +59,18 @@ class Cursor:
 
     def bound(self, name: str = "since") -> dict[str, Any]:
         """Return what to bind for `changed_since` of the same name."""
-        return {name: self.following, f"{name}_open": to_json(list(self.open)).decode()}
+        return {
+            name: self.following,
+            f"{name}_open": to_json(list(self.open)).decode(),
+            f"{name}_least": min(self.numbers),
+        }
 
 
 def changed_since(changed: ColumnElement[Any], name: str = "since") -> ColumnElement[bool]:
     """Return the condition that a stamp is not among what a cursor, bound by name, has seen."""
     return ChangedSince(
-        changed, bindparam(name, type_=BigInteger()), bindparam(f"{name}_open", type_=Text())
+        changed,
+        bindparam(name, type_=BigInteger()),
+        bindparam(f"{name}_open", type_=Text()),
+        bindparam(f"{name}_least", type_=BigInteger()),
     )

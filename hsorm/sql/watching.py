@@ -48,8 +48,10 @@ from hsorm.sql.statements import matching
 from hsorm.sql.types import Instant
 
 __all__ = [
+    "FEW",
     "add_members",
     "all_matching",
+    "changed_few",
     "changed_matching",
     "changed_members",
     "close_watch",
@@ -57,6 +59,7 @@ __all__ = [
     "current_matching",
     "current_members",
     "current_of",
+    "cursor_and_size",
     "drop_all_members",
     "drop_members",
     "feed",
@@ -101,6 +104,21 @@ def _in_watch(tables: Tables) -> ColumnElement[bool]:
 def current_cursor(tables: Tables, dialect: str) -> Select[Any]:
     """Select how far changes have come."""
     return select(CurrentCursor(tables.change_clock.c.n))
+
+
+FEW: Final = 100
+"""A watch of so many entities is looked at by these, a larger one by what has changed."""
+
+
+def cursor_and_size(tables: Tables, dialect: str) -> Select[Any]:
+    """Select how far changes have come, and how many entities are in a watch, up to `FEW` + 1."""
+    some = select(tables.watch_ids.c.entity_id).where(_in_watch(tables))
+    counted = select(func.count()).select_from(_limited(some, FEW + 1))
+    return select(CurrentCursor(tables.change_clock.c.n), counted.scalar_subquery())
+
+
+def _limited(rows: Select[Any], most: int) -> Subquery:
+    return rows.limit(literal_column(str(most), Integer())).subquery()
 
 
 # ---- the watches themselves ---------------------------------------------------------------------
@@ -258,6 +276,38 @@ def changed_members(tables: Tables, dialect: str) -> Select[Any]:
         changes.c.stamp,
     ).select_from(joined)
     return _beside_cursor(tables, rows)
+
+
+def changed_few(tables: Tables, dialect: str) -> Select[Any]:
+    """Select as `changed_members`, of a watch of at most `FEW` entities.
+
+    Each is looked up, as no planner would do that has other watches in mind: on PostgreSQL live
+    tags have no index on their stamps, and all of them would be read.
+    """
+    own = tables.watch_ids.c
+    rows = select(own.entity_id, own.known, own.since).where(_in_watch(tables))
+    # The limit tells the planner, which makes a plan for any watch, how few there are.
+    members = rows.limit(literal_column(str(FEW), Integer())).cte("members")
+    carried = members.c.known, members.c.since.label("joined")
+    arms = [
+        select(table.c.id, *carried, table.c.changed.label("stamp"))
+        .join_from(members, table, table.c.id == members.c.entity_id)
+        .where(changed_since(table.c.changed))
+        for table in (tables.entities, tables.live, tables.removals)
+    ]
+    history = _history_since(tables).subquery()
+    arms.append(
+        select(history.c.id, *carried, history.c.stamp).join_from(
+            members, history, history.c.id == members.c.entity_id
+        )
+    )
+    entities, found = tables.entities, union_all(*arms).subquery("changes")
+    shown = select(
+        found.c.id, _tags(tables), live_text(tables), found.c.known, found.c.joined, found.c.stamp
+    )
+    return _beside_cursor(
+        tables, shown.select_from(found.outerjoin(entities, entities.c.id == found.c.id))
+    )
 
 
 def current_matching(tables: Tables, filter: Node) -> Select[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,7 +42,9 @@ def database_errors(url: str) -> Iterator[None]:
         lost = exc.connection_invalidated or (
             isinstance(exc, InterfaceError) and not _is_misuse(cause)
         )
-        raise _translated(url, cause, lost=lost or _cannot_open(exc)) from exc
+        raise _translated(url, cause, lost=lost or _cannot_open(original)) from exc
+    except sqlite3.Error as exc:  # of a statement that was run past SQLAlchemy
+        raise _translated(url, exc, lost=_cannot_open(exc)) from exc
     except (OSError, TimeoutError) as exc:
         raise StorageUnavailableError(url, _first_line(exc)) from exc
     except Exception as exc:
@@ -69,9 +72,9 @@ def _translated(
     return StorageError(_first_line(exc))
 
 
-def _cannot_open(exc: DBAPIError) -> bool:
+def _cannot_open(exc: BaseException) -> bool:
     # SQLite says it by its text alone: a folder that is not there, a file that is no database.
-    text = str(exc.orig)
+    text = str(exc)
     return "unable to open" in text or "file is not a database" in text
 
 

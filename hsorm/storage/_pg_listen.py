@@ -21,7 +21,7 @@ def listen_to(
     """Return what listens to a channel, on a connection of its own.
 
     Args:
-        connect: Takes a connection from the pool.
+        connect: Takes a connection from the pool, which does not get it back.
         channel: The channel that the triggers notify.
         url: Where that is, for messages.
     """
@@ -29,7 +29,10 @@ def listen_to(
     async def listen(tell: Tell) -> None:
         with database_errors(url):
             async with connect() as connection:
-                driver = (await connection.get_raw_connection()).driver_connection
+                pooled = await connection.get_raw_connection()
+                driver = pooled.driver_connection
+                # Its place in the pool is for who reads and writes; there may be but one.
+                pooled.detach()
                 await _listen_on(driver, channel, tell)
 
     return listen

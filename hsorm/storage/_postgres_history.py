@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import random
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import ClauseElement, Table
 from sqlalchemy.schema import CreateTable
 
 from hsorm.codecs import hayson
-from hsorm.errors import StorageError, UnknownEntityError
+from hsorm.errors import UnknownEntityError
 from hsorm.his.arrays import Columns, columns_of, load_numpy
 from hsorm.his.batches import PointItems, all_items
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
@@ -29,6 +28,7 @@ from hsorm.sql import history, statements
 from hsorm.storage._copy import CheckedRows, UnfitError, columns_of_copy, encoded, unpacked
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._history import WritingPoints
+from hsorm.storage._repeat import repeated
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Rows, Statement, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
@@ -36,11 +36,7 @@ from hsorm.storage.protocol import HisItem, Id
 
 __all__ = ["PostgresHistory", "is_key_conflict"]
 
-_T = TypeVar("_T")
-
-_ATTEMPTS: Final = 4
 _TICK: Final = dt.timedelta(microseconds=1)
-_CLASHES: Final = ("40P01", "40001")  # deadlock, serialization failure
 _WORTH_ASKING: Final = 500
 """Items from which on it pays to ask first whether any of them is there already."""
 
@@ -71,10 +67,6 @@ class PostgresHistory(SqlAdapter):
     @abstractmethod
     def _driver(self) -> AbstractAsyncContextManager[Any]:
         """Lend a connection of the driver's, without a transaction."""
-
-    @abstractmethod
-    def _prepare(self, statement: Statement) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        """Return the SQL of a statement, and the names that it binds with values of their own."""
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -140,7 +132,7 @@ class PostgresHistory(SqlAdapter):
     ) -> int:
         if clip is not None or clear is not None:
             return await super()._his_write(items, clip, clear)
-        return await _repeated(lambda: self._write_checking(items))
+        return await repeated(lambda: self._write_checking(items))
 
     async def _write_checking(self, items: Mapping[str, list[Mapping[str, Any]]]) -> int:
         """Check items while they are sent, so that the server need not wait for it."""
@@ -203,7 +195,7 @@ class PostgresHistory(SqlAdapter):
                 await note_points(work, ids)
 
         if points:
-            await _repeated(store)
+            await repeated(store)
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async def store() -> None:
@@ -217,7 +209,7 @@ class PostgresHistory(SqlAdapter):
                     await self._merge_items(work, filled, likely_there=likely_there)
                 await note_points(work, ids_of(points))
 
-        await _repeated(store)
+        await repeated(store)
 
     async def _merge_items(
         self, work: DriverWork, points: Sequence[PointItems], *, likely_there: bool
@@ -320,12 +312,12 @@ class PostgresHistory(SqlAdapter):
                     await note_points(work, [id])
             return count
 
-        return await _repeated(remove)
+        return await repeated(remove)
 
     async def _delete_items(self, work: DriverWork, id: str, span: Span) -> int:
-        sql, bound = self._prepare(history.delete_items)
+        delete = self._prepared(history.delete_items)
         values = {"id": id, "start": span.start, "end": span.end}
-        return _count(await work.driver.execute(sql, *(values[name] for name, _ in bound)))
+        return _count(await work.driver.execute(delete.sql, *delete.args(values)))
 
     async def _execute(self, work: DriverWork, statement: ClauseElement) -> str:
         sql, args = self._compiled(statement)
@@ -468,22 +460,6 @@ def _items(
 async def _each(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
     for part in parts:
         yield part
-
-
-async def _repeated(run: Callable[[], Awaitable[_T]]) -> _T:
-    """Run a transaction, and run it again where it clashed with another one.
-
-    Writers lock by key, so they never do; whoever deletes or writes by SQL of their own may.
-    """
-    for attempt in range(_ATTEMPTS):
-        try:
-            return await run()
-        except StorageError as exc:
-            clashed = getattr(exc.__cause__, "sqlstate", None) in _CLASHES
-            if not clashed or attempt == _ATTEMPTS - 1:
-                raise
-        await asyncio.sleep(random.uniform(0, 0.05 * 2**attempt))  # noqa: S311 - no secret
-    raise AssertionError("the last attempt returns or raises")
 
 
 def _count(status: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -15,7 +16,7 @@ class Remembered(Generic[_Key, _Result]):
     """What was worked out, by what it was worked out for.
 
     `functools.lru_cache` bounds how many results there are, not how large they are: a thousand
-    filters of half a megabyte are that much memory for good.
+    filters of half a megabyte are that much memory for good. Any thread may ask.
 
     Args:
         most: How many are kept; the oldest goes first.
@@ -25,6 +26,7 @@ class Remembered(Generic[_Key, _Result]):
     def __init__(self, most: int, is_small: Callable[[_Key, _Result], bool]) -> None:
         self._most, self._is_small = most, is_small
         self._kept: dict[_Key, _Result] = {}
+        self._putting = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -37,6 +39,7 @@ class Remembered(Generic[_Key, _Result]):
         """Keep a result, if it is small."""
         if not self._is_small(key, result):
             return
-        if len(self._kept) >= self._most:
-            del self._kept[next(iter(self._kept))]
-        self._kept[key] = result
+        with self._putting:
+            if len(self._kept) >= self._most:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = result

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hsorm.codecs import hayson
@@ -20,10 +21,11 @@ from hsorm.ops.entities import (
     merge,
     stamp,
 )
-from hsorm.ops.live import merge_live, split
+from hsorm.ops.live import live_part, split
 from hsorm.ops.priority_array import is_writable, without_lost_array
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.sql import changing
+from hsorm.storage._repeat import repeated
 from hsorm.storage._shared import last_of_each, utc_now
 from hsorm.storage._sql_core import (
     Loaded,
@@ -48,20 +50,23 @@ class SqlChanges(SqlCore):
     async def create(self, entity: Mapping[str, Any]) -> Entity:
         """Add one entity; see `EntityWriter.create`."""
         made = stamp(check_new(entity), self._next_mod())
-        async with self._work() as work:
-            await self._save(work, [(None, made)])
+        await self._in_transaction(lambda work: self._save(work, [(None, made)]))
         return as_read(made)
 
     async def update(self, entity: Mapping[str, Any]) -> Entity:
         """Merge tags into one entity; see `EntityWriter.update`."""
         changes = check_update(entity)
         id = changes["id"].val
-        async with self._work() as work:
+
+        async def change(work: Work) -> Entity:
             old = (await self._lock(work, [id])).get(id)
             if old is None:
                 raise UnknownEntityError(id)
             new = without_lost_array(old, merge(old, changes, self._next_mod()))
             await self._save(work, [(old, new)])
+            return new
+
+        new = await self._in_transaction(change)
         self._remember(new)
         return as_read(new)
 
@@ -70,7 +75,8 @@ class SqlChanges(SqlCore):
         val = as_ref(id).val
         if not is_possible(val):
             raise UnknownEntityError(val)
-        async with self._work() as work:
+
+        async def remove(work: Work) -> None:
             if unless_referenced:
                 if val not in await self._lock(work, [val]):
                     raise UnknownEntityError(val)
@@ -78,17 +84,21 @@ class SqlChanges(SqlCore):
             if val not in await self._remove(work, [val]):
                 raise UnknownEntityError(val)
 
+        await self._in_transaction(remove)
+
     async def commit(self, diffs: Diff | Iterable[Diff]) -> list[Committed]:
         """Make a batch of changes, all or none; see `Committer.commit`."""
         checked = commits.check_diffs(diffs, utc_now())
-        async with self._work() as work:
-            old = await self._lock(work, [diff.id.val for diff in checked])
-            mod = commits.commit_mod(checked, old, utc_now(), self._last_mod)
-            if not checked[0].transient:
-                self._last_mod = mod
-            pairs = [(old.get(diff.id.val), diff) for diff in checked]
-            changed = [(was, _applied(diff, was, mod)) for was, diff in pairs]
-            await self._save(work, changed)
+        return await self._in_transaction(lambda work: self._commit(work, checked))
+
+    async def _commit(self, work: Work, checked: list[commits.CheckedDiff]) -> list[Committed]:
+        old = await self._lock(work, [diff.id.val for diff in checked])
+        mod = commits.commit_mod(checked, old, utc_now(), self._last_mod)
+        if not checked[0].transient:
+            self._last_mod = mod
+        pairs = [(old.get(diff.id.val), diff) for diff in checked]
+        changed = [(was, _applied(diff, was, mod)) for was, diff in pairs]
+        await self._save(work, changed)
         return [
             commits.committed(diff, was, new, mod)
             for diff, (was, new) in zip(checked, changed, strict=True)
@@ -101,7 +111,11 @@ class SqlChanges(SqlCore):
         if last:
             # In order of id, so that two loads at a time wait for each other instead of failing.
             ids = sorted(last)
-            await self._store(ids, lambda mod: (_loaded(id, last[id], mod) for id in ids))
+
+            def rows_of(mod: dt.datetime) -> Iterator[Loaded]:
+                return (_loaded(id, last[id], mod) for id in ids)
+
+            await repeated(lambda: self._store(ids, rows_of))
         return len(last)
 
     async def check_refs(self) -> list[DanglingRef]:
@@ -122,24 +136,25 @@ class SqlChanges(SqlCore):
             merged[val] = {**merged.get(val, {}), **check_live(val, tags)}
         if not merged:
             return
-        async with self._work() as work:
-            there = await self._merge_live(work, {id: new for id, new in merged.items() if new})
-            # Looked at only: locked behind the others, they would be out of order.
-            if idle := [id for id, new in merged.items() if not new]:
-                known = await work.fetch(changing.known_entities, ids=as_listed(idle))
-                there |= {id for (id,) in known}
-            for id in merged:
-                if id not in there:
-                    raise UnknownEntityError(id)
+        await self._change_live(merged)
 
+    async def _change_live(self, changes: Mapping[str, Entity]) -> None:
+        """Merge live tags of entities that are all there, REMOVE deletes one; in a transaction."""
+        await self._in_transaction(lambda work: self._set_live(work, changes))
+
+    async def _set_live(self, work: Work, changes: Mapping[str, Entity]) -> None:
+        there = await self._merge_live(work, {id: new for id, new in changes.items() if new})
+        # Looked at only: locked behind the others, they would be out of order.
+        if idle := [id for id, new in changes.items() if not new]:
+            known = await work.fetch(changing.known_entities, ids=as_listed(idle))
+            there |= {id for (id,) in known}
+        for id in changes:
+            if id not in there:
+                raise UnknownEntityError(id)
+
+    @abstractmethod
     async def _merge_live(self, work: Work, changes: Mapping[str, Entity]) -> set[str]:
         """Merge live tags by id, REMOVE deletes one; return which of the entities are there."""
-        found = await self._lock(work, list(changes))
-        new = {
-            id: hayson.encode_entity(merge_live(split(found[id])[1], changes[id])) for id in found
-        }
-        await work.fetch(changing.put_live, rows=as_rows(new.items()))
-        return set(found)
 
     # ---- what both are made of ------------------------------------------------------------------
 
@@ -169,7 +184,7 @@ class SqlChanges(SqlCore):
         # A change of live tags alone leaves the mod as it was, and the rest of the entity.
         stored = [new for old, new in kept if new.get("mod") != old.get("mod")]
         if stored:
-            await work.fetch(changing.update_entities, rows=_tag_rows(stored))
+            await self._replace(work, _texts(stored))
         live = {new["id"].val: _live_difference(old, new) for old, new in kept}
         if touched := {id: changes for id, changes in live.items() if changes is not None}:
             await self._merge_live(work, touched)
@@ -177,12 +192,16 @@ class SqlChanges(SqlCore):
         if lost:
             await work.fetch(changing.delete_arrays, ids=as_listed(lost))
 
+    async def _replace(self, work: Work, rows: Iterable[tuple[str, str]]) -> None:
+        """Replace the tags of entities; they come as ids and texts."""
+        await work.fetch(changing.update_entities, rows=as_rows(rows))
+
     async def _insert(self, work: Work, entities: Sequence[Entity]) -> None:
         if not entities:
             return
         # Two that add the same ids at a time wait for each other, if in the same order.
         entities = sorted(entities, key=lambda entity: str(entity["id"].val))
-        rows = await work.fetch(changing.insert_entities, rows=_tag_rows(entities))
+        rows = await work.fetch(changing.insert_entities, rows=as_rows(_texts(entities)))
         inserted = {id for (id,) in rows}
         for entity in entities:
             if entity["id"].val not in inserted:
@@ -222,7 +241,7 @@ def _live_difference(old: Entity, new: Entity) -> Entity | None:
 
     A change of live tags alone is one even if they are as they were.
     """
-    was, now = split(old)[1], split(new)[1]
+    was, now = live_part(old), live_part(new)
     removed = dict.fromkeys(was.keys() - now.keys(), REMOVE)
     if new.get("mod") == old.get("mod"):
         return {**now, **removed}
@@ -230,10 +249,9 @@ def _live_difference(old: Entity, new: Entity) -> Entity | None:
     return {name: val for name, val in now.items() if was.get(name) is not val} | removed or None
 
 
-def _tag_rows(entities: Iterable[Entity]) -> str:
-    return as_rows(
-        (entity["id"].val, hayson.encode_entity(split(entity)[0])) for entity in entities
-    )
+def _texts(entities: Iterable[Entity]) -> Iterator[tuple[str, str]]:
+    for entity in entities:
+        yield entity["id"].val, hayson.encode_entity(split(entity)[0])
 
 
 def _loaded(id: str, raw: Mapping[str, Any], mod: dt.datetime) -> Loaded:

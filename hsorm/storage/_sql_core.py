@@ -6,12 +6,23 @@ import asyncio
 import datetime as dt
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Executable, Index, MetaData, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, SchemaOutdatedError
@@ -23,11 +34,14 @@ from hsorm.sql.indexes import Indexed, tag_indexes
 from hsorm.sql.models import Tables, make_tables
 from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._remembered import Remembered
+from hsorm.storage._repeat import repeated
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
 from hsorm.storage.protocol import Create, Id
 
 __all__ = [
     "Loaded",
+    "Prepared",
     "Rows",
     "SqlCore",
     "Statement",
@@ -39,10 +53,17 @@ __all__ = [
     "live_of",
 ]
 
+_T = TypeVar("_T")
+
 Rows: TypeAlias = Sequence[Any]
 
 Statement: TypeAlias = Callable[[Tables, str], Executable]
 """Makes a statement for the tables of a storage and a dialect; values are bound by name."""
+
+
+_REMEMBERED: Final = 1_024
+_SHORT_STATEMENT: Final = 32_768
+_SHORT_TEXTS: Final = 4_096
 
 
 class Loaded(NamedTuple):
@@ -51,6 +72,31 @@ class Loaded(NamedTuple):
     id: str
     tags: str
     live: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as a driver takes it.
+
+    Attributes:
+        sql: The statement.
+        binds: The names of what it binds, in order, with values for those that are not given.
+    """
+
+    sql: str
+    binds: tuple[tuple[str, Any], ...]
+
+    def args(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return what is bound in it, where these values are given."""
+        return [values.get(name, default) for name, default in self.binds]
+
+    def in_order(self, names: Sequence[str]) -> Callable[[Sequence[Any]], Any]:
+        """Return what puts values, that come in the order of these names, into its own."""
+        return itemgetter(*(names.index(name) for name, _ in self.binds))
+
+    def rows(self, found: Rows) -> Rows:
+        """Return rows of the driver's as they are meant."""
+        return found
 
 
 class Work(Protocol):
@@ -87,6 +133,7 @@ class SqlCore(BaseAdapter, ABC):
         self._connected = False
         self._connecting = asyncio.Lock()
         self._last_mod: dt.datetime | None = None
+        self._remembered: Remembered[Statement, Prepared] = Remembered(_REMEMBERED, _is_short)
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -244,6 +291,28 @@ class SqlCore(BaseAdapter, ABC):
             async with self._open_work() as work:
                 yield work
 
+    async def _in_transaction(self, unit: Callable[[Work], Awaitable[_T]]) -> _T:
+        """Run what writes in a transaction, again if that clashed with others; see `repeated`."""
+
+        async def run() -> _T:
+            async with self._work() as work:
+                return await unit(work)
+
+        return await repeated(run)
+
+    def _prepared(self, statement: Statement) -> Prepared:
+        """Return a statement as the driver takes it; one that is not large is compiled once."""
+        found = self._remembered.get(statement)
+        if found is None:
+            found = self._prepare(statement(self.tables, self.engine.dialect.name))
+            self._remembered.put(statement, found)
+        return found
+
+    def _prepare(self, built: Any) -> Prepared:
+        compiled: SQLCompiler = built.compile(dialect=self.engine.dialect)
+        names = compiled.positiontup or ()
+        return Prepared(compiled.string, tuple((name, compiled.params[name]) for name in names))
+
     async def _ready(self) -> None:
         if not self._connected:
             await self.connect()
@@ -280,6 +349,12 @@ async def _alone() -> AsyncIterator[None]:
         _MIGRATING.release()
 
 
+def _is_short(statement: Statement, prepared: Prepared) -> bool:
+    # What is bound may be a text of a megabyte, where the statement is over a filter.
+    texts = sum(len(val) for _, val in prepared.binds if isinstance(val, str))
+    return len(prepared.sql) <= _SHORT_STATEMENT and texts <= _SHORT_TEXTS
+
+
 def is_possible(id: str) -> bool:
     """Tell whether a row can have this id at all: not with U+0000 or half a surrogate pair."""
     if id.isascii():
@@ -291,9 +366,11 @@ def entity_of(id: str, tags: str, live: str | None = None) -> Entity:
     """Return an entity as read from its row and its live tags, whoever wrote them (R12)."""
     entity = _decoded(id, tags)
     own = entity.get("id")
-    if live is not None or not LIVE_TAGS.isdisjoint(entity):
+    if not LIVE_TAGS.isdisjoint(entity):
         # Other people's SQL may have put live tags among the others, where no filter finds them.
-        entity = split(entity)[0] | live_of(id, live)
+        entity = split(entity)[0]
+    if live is not None:
+        entity |= live_of(id, live)
     entity["id"] = Ref(id, own.dis if isinstance(own, Ref) else None)
     return as_read(entity)
 

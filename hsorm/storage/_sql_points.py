@@ -19,6 +19,7 @@ from hsorm.ops.entities import as_read, merged_tags
 from hsorm.ops.priority_array import EMPTY, PointArray, WritablePoint
 from hsorm.sql import changing
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._repeat import repeated
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_changes import SqlChanges
 from hsorm.storage._sql_core import Loaded, Rows, Work, as_listed, as_rows, is_possible
@@ -41,7 +42,8 @@ class SqlPoints(SqlChanges):
         self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
     ) -> list[Entity]:
         """Write one level of a priority array; see `PointWriter.point_write`."""
-        async with self._work() as work:
+
+        async def change(work: Work) -> list[Entity]:
             entity, point = await self._writable(work, id)
             made = priority_array.check_write(point, level, val, who, duration)
             old = (await self._arrays(work, [point.id])).get(point.id, EMPTY)
@@ -50,7 +52,9 @@ class SqlPoints(SqlChanges):
             if new != old:
                 await self._put(work, point.id, new)
             await self._show(work, new, entity)
-        return priority_array.rows(new, now, point)
+            return priority_array.rows(new, now, point)
+
+        return await self._in_transaction(change)
 
     async def point_array(self, id: Id) -> list[Entity]:
         """Read a priority array; see `PointWriter.point_array`."""
@@ -63,7 +67,7 @@ class SqlPoints(SqlChanges):
 
     async def point_sweep(self) -> int:
         """Release the levels whose time is over; see `PointWriter.point_sweep`."""
-        return await self._sweep(self._open_work)
+        return await repeated(lambda: self._sweep(self._open_work))
 
     async def _sweep(self, open_work: Callable[[], AbstractAsyncContextManager[Work]]) -> int:
         self._swept = time.monotonic()

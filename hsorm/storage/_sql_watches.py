@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Executable
 
@@ -20,13 +20,14 @@ from hsorm.errors import (
     UnknownWatchError,
 )
 from hsorm.filter import parse, print_filter
-from hsorm.filter.ast import Node
+from hsorm.filter.ast import Node, size_of
 from hsorm.kinds import Entity, Ref, as_ref
 from hsorm.ops import watch as rules
 from hsorm.ops.watch import Change, Changes, WatchRows
 from hsorm.sql import watching
 from hsorm.sql.models import Tables
 from hsorm.sql.stamps import Cursor
+from hsorm.storage._remembered import Remembered
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_core import Statement, Work, as_listed, entity_of, is_possible
 from hsorm.storage._sql_points import SqlPoints
@@ -43,6 +44,20 @@ _EVERYTHING: Final = Cursor(2**62)
 _PRUNE_SECONDS: Final = 3_600.0
 
 
+_Make: TypeAlias = Callable[[Tables, Node], Executable]
+"""Makes a statement over a filter."""
+
+_SHORT_FILTER: Final = 4_096
+
+
+def _of_filter(make: _Make, filter: Node, tables: Tables, dialect: str) -> Executable:
+    return make(tables, filter)
+
+
+def _is_short(asked: tuple[_Make, Node], statement: Statement) -> bool:
+    return size_of(asked[1]) <= _SHORT_FILTER
+
+
 @dataclass(frozen=True, slots=True)
 class _Watch:
     """A watch as it is stored, locked for one transaction."""
@@ -57,6 +72,10 @@ class SqlWatches(SqlPoints, Streams):
     """The part of a SQL adapter that tells what has changed."""
 
     _pruned = float("-inf")
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._made: Remembered[tuple[_Make, Node], Statement] = Remembered(1_024, _is_short)
 
     # ---- opening and closing --------------------------------------------------------------------
 
@@ -213,39 +232,48 @@ class SqlWatches(SqlPoints, Streams):
         """Poll a watch; `gone` gets what is removed even if the answer to the commit is lost."""
         await self._sweep_if_due()
         await self._prune_if_due()
-        async with self._work() as work:
+
+        async def poll(work: Work) -> WatchRows:
             watch = await self._live_watch(work, watch_id)
             # By a statement of its own: that which waited for the watch sees how far changes had
             # come before.
-            ((current,),) = await work.fetch(watching.current_cursor)
+            ((current, size),) = await work.fetch(watching.cursor_and_size, watch=watch_id)
             # A cursor of the future is of another server, whose dump was restored here.
             astray = watch.cursor.following > Cursor.parse(current).following
-            rows, removed, now = await self._poll(work, watch, refresh or astray)
+            changed = watching.changed_few if size <= watching.FEW else watching.changed_members
+            rows, removed, now = await self._poll(
+                work, watch, None if refresh or astray else changed
+            )
             gone.update(removed)
             await self._renew(work, watch, now)
-        return WatchRows(
-            rows, watch_id=watch_id, lease=watch.lease, removed=[Ref(id) for id in removed]
-        )
+            refs = [Ref(id) for id in removed]
+            return WatchRows(rows, watch_id=watch_id, lease=watch.lease, removed=refs)
+
+        return await self._in_transaction(poll)
 
     async def _poll(
-        self, work: Work, watch: _Watch, refresh: bool
+        self, work: Work, watch: _Watch, changed: Statement | None
     ) -> tuple[list[Entity], list[str], Cursor]:
-        """Return the entities to report, the ids that are gone, and how far that goes."""
+        """Return the entities to report, the ids that are gone, and how far that goes.
+
+        Args:
+            work: The transaction.
+            watch: The watch.
+            changed: What finds the changes of a watch on ids; None reports all.
+        """
         if watch.filter is None:
-            return await self._poll_ids(work, watch, refresh)
-        return await self._poll_filter(work, watch, watch.filter, refresh)
+            return await self._poll_ids(work, watch, changed)
+        return await self._poll_filter(work, watch, watch.filter, changed is None)
 
     async def _poll_ids(
-        self, work: Work, watch: _Watch, refresh: bool
+        self, work: Work, watch: _Watch, changes: Statement | None
     ) -> tuple[list[Entity], list[str], Cursor]:
-        if refresh:
+        if changes is None:
             found = await work.fetch(watching.current_members, watch=watch.id)
             now, rows = _read(found)
             changed = {row[0]: row for row in rows}
         else:
-            found = await work.fetch(
-                watching.changed_members, watch=watch.id, **watch.cursor.bound()
-            )
+            found = await work.fetch(changes, watch=watch.id, **watch.cursor.bound())
             now, rows = _read(found)
             changed = {row[0]: row for row in rows if not Cursor.parse(row[4]).sees(row[5])}
         there = _there(changed.values())
@@ -276,11 +304,13 @@ class SqlWatches(SqlPoints, Streams):
             await work.fetch(watching.drop_members, watch=watch.id, ids=as_listed(removed))
         return [there[id] for id in sorted(there)], removed, now
 
-    @staticmethod
-    @lru_cache(maxsize=1_024)
-    def _by_filter(make: Callable[[Tables, Node], Executable], filter: Node) -> Statement:
-        """Return a statement over a filter, the same one each time it is asked for."""
-        return lambda tables, dialect: make(tables, filter)
+    def _by_filter(self, make: _Make, filter: Node) -> Statement:
+        """Return a statement over a filter; of one that is not large the same one each time."""
+        found = self._made.get((make, filter))
+        if found is None:
+            found = partial(_of_filter, make, filter)
+            self._made.put((make, filter), found)
+        return found
 
     # ---- streaming ------------------------------------------------------------------------------
 
@@ -350,14 +380,17 @@ class SqlWatches(SqlPoints, Streams):
         before = now - older_than
         # What is older than the longest lease is known to every watch that lives.
         written_before = now - max(older_than, rules.MAX_LEASE)
-        async with self._work() as work:
+
+        async def forget(work: Work) -> int:
             removals = await work.fetch(watching.forget_removals, before=before)
             written = await work.fetch(watching.forget_history, before=written_before)
             await self._note_forgotten(work, [stamp for (stamp,) in (*removals, *written)])
             watches = [id for (id,) in await work.fetch(watching.forget_watches, before=before)]
             if watches:
                 await work.fetch(watching.drop_all_members, ids=as_listed(watches))
-        return len(removals) + len(watches)
+            return len(removals) + len(watches)
+
+        return await self._in_transaction(forget)
 
     async def _note_forgotten(self, work: Work, stamps: Iterable[int]) -> None:
         ((current,),) = await work.fetch(watching.current_cursor)

@@ -6,23 +6,32 @@ import asyncio
 import datetime as dt
 import secrets
 import sqlite3
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
 import aiosqlite
+import msgspec
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
     ColumnElement,
-    Executable,
     Index,
     Select,
     column,
@@ -35,28 +44,34 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-from hsorm.errors import StorageError, StorageUrlError
+from hsorm.codecs import hayson
+from hsorm.errors import CodecError, StorageError, StorageUrlError
 from hsorm.his.batches import PointItems, all_items
 from hsorm.his.rows import to_row
 from hsorm.his.span import Span
 from hsorm.his.stamps import SINCE_1970, local_stamps
-from hsorm.kinds import REMOVE
-from hsorm.sql import history, statements, watching
+from hsorm.kinds import REMOVE, Entity
+from hsorm.ops.live import LIVE_TAGS
+from hsorm.sql import changing, history, statements, watching
 from hsorm.sql.indexes import Indexed, indexed_tags
 from hsorm.sql.tag_index import TagIndex
 from hsorm.sql.types import to_micros
 from hsorm.sql.word_index import WordIndex
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._kept import KeptConnections
 from hsorm.storage._sql import SqlAdapter
-from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed
+from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
 
 __all__ = ["SqliteAdapter"]
 
+_T = TypeVar("_T")
+
 _BUSY_SECONDS = 10
 _BATCH = 5_000
+_KEPT = 4
 _WRITES = "hsorm_writes"
 _BUSY = "hsorm_busy"
 _LOOK_SECONDS = 0.04
@@ -98,7 +113,7 @@ class SqliteAdapter(SqlAdapter):
         if not str(path):  # to SQLite that is a file of each connection's own
             raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
         self._memory = _memory_uri() if str(path) == ":memory:" else None
-        self._kept: sqlite3.Connection | None = None
+        self._alive: sqlite3.Connection | None = None
         super().__init__(
             _engine(str(path)) if self._memory is None else _memory_engine(self._memory),
             owns_engine=True,
@@ -107,16 +122,26 @@ class SqliteAdapter(SqlAdapter):
             index_tags=index_tags,
             index_search=index_search,
         )
+        self._kept = KeptConnections(
+            self.engine,
+            0 if self._memory else _KEPT,
+            may_keep=lambda: self._connected,
+            driver_of=_driver_of,
+            is_closed=_is_closed,
+            in_transaction=_in_transaction,
+        )
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
         self._writing = asyncio.Lock()
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""
+        self._connected = False
+        await self._kept.close()
         await super().close()
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        if self._alive is not None:
+            self._alive.close()
+            self._alive = None
 
     async def _describe(self) -> tuple[str, str]:
         rows = await self._fetch(select(func.sqlite_version()))
@@ -210,10 +235,10 @@ class SqliteAdapter(SqlAdapter):
                 return await self._is_word_index_there(connection, exists(_HAS_FTS5))
 
     async def _ensure_tables(self) -> None:
-        if self._memory is not None and self._kept is None:
+        if self._memory is not None and self._alive is None:
             # A database in memory is there as long as a connection is. Those of the pool are not to
             # be relied on: one that a call was cancelled on is closed.
-            self._kept = sqlite3.connect(self._memory, uri=True)
+            self._alive = sqlite3.connect(self._memory, uri=True)
         await super()._ensure_tables()
         await self._note_indexes()
 
@@ -239,25 +264,60 @@ class SqliteAdapter(SqlAdapter):
 
     @asynccontextmanager
     async def _open_work(self) -> AsyncIterator[Work]:
-        async with self._begin() as connection:
-            yield _ConnectionWork(connection, self._built)
+        async with self._writing, self._kept.lend() as driver, _writing(driver):
+            yield _DriverWork(driver, self._prepared)
+
+    async def _in_transaction(self, unit: Callable[[Work], Awaitable[_T]]) -> _T:
+        """Run what writes in a transaction; the whole of it on the thread of one connection.
+
+        Else each statement would be an errand to that thread, on a busy machine of milliseconds.
+        """
+        await self._ready()
+        with database_errors(self.url):
+            async with self._writing, self._kept.lend() as driver:
+                return cast("_T", await driver.run(partial(_at_once, unit, self._prepared)))
 
     @asynccontextmanager
     async def _open_work_now(self) -> AsyncIterator[Work]:
         if self._writing.locked():
             raise StorageError("somebody else is writing")
         async with self._begin(busy=0) as connection:
-            yield _ConnectionWork(connection, self._built)
+            yield await _work_on(connection, self._prepared)
 
     async def _look(self, statement: Statement, **values: Any) -> Rows:
         await self._ready()
         with database_errors(self.url):
-            async with self.engine.connect() as connection:
-                return await _ConnectionWork(connection, self._built).fetch(statement, **values)
+            async with self._kept.lend() as driver:
+                return await _DriverWork(driver, self._prepared).fetch(statement, **values)
 
-    @lru_cache(maxsize=1_024)  # noqa: B019 - as long-lived as the adapter itself
-    def _built(self, statement: Statement) -> Executable:
-        return statement(self.tables, "sqlite")
+    def _prepare(self, built: Any) -> Prepared:
+        compiled: Any = built.compile(dialect=self.engine.dialect)
+        dialect, binds = self.engine.dialect, compiled.positiontup or ()
+        columns = getattr(built, "exported_columns", ())
+        return _Prepared(
+            compiled.string,
+            tuple((name, compiled.params[name]) for name in binds),
+            tuple(
+                compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect)
+                for name in binds
+            ),
+            tuple(
+                column.type.dialect_impl(dialect).result_processor(dialect, None)
+                for column in columns
+            ),
+        )
+
+    # ---- changing ---------------------------------------------------------------------------
+    # Each row with a stamp that it needs no trigger for.
+
+    async def _replace(self, work: Work, rows: Iterable[tuple[str, str]]) -> None:
+        await _stamped(work, changing.update_entity, rows)
+
+    async def _merge_live(self, work: Work, changes: Mapping[str, Entity]) -> set[str]:
+        found = dict(await work.fetch(changing.live_of_entities, ids=as_listed(changes)))
+        new = ((id, _merged(id, found[id], changes[id])) for id in changes if id in found)
+        await _stamped(work, changing.put_live_tags, new)
+        return set(found)
 
     async def _store(
         self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
@@ -265,7 +325,7 @@ class SqliteAdapter(SqlAdapter):
         upsert, index = statements.upsert(self.tables.entities, "sqlite"), self._tag_index
         with database_errors(self.url):
             async with self._begin() as connection:
-                work = _ConnectionWork(connection, self._built)
+                work = await _work_on(connection, self._prepared)
                 rows = rows_of(await self._mod_above(work, ids, self._next_mod()))
                 # The triggers would write the rows of one entity after the other all over the side
                 # table, which takes several times as long as those of a batch in order.
@@ -325,7 +385,7 @@ class SqliteAdapter(SqlAdapter):
 
     async def _his_remove(self, id: str, span: Span) -> int:
         async with self._work_here() as work:
-            statement = self._built(history.delete_items)
+            statement = history.delete_items(self.tables, "sqlite")
             values = {"id": id, "start": span.start, "end": span.end}
             count: int = (await work.connection.execute(statement, values)).rowcount
             if count:
@@ -337,7 +397,7 @@ class SqliteAdapter(SqlAdapter):
         await self._ready()
         with database_errors(self.url):
             async with self._begin() as connection:
-                yield _ConnectionWork(connection, self._built)
+                yield await _work_on(connection, self._prepared)
 
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
@@ -356,19 +416,201 @@ def _check_cases(indexes: Sequence[Index], there: Iterable[str]) -> None:
             )
 
 
-class _ConnectionWork:
-    """A transaction on a connection of SQLAlchemy's."""
+@dataclass(frozen=True, slots=True)
+class _Prepared(Prepared):
+    """A statement, and how its values are written for the driver and read.
+
+    Attributes:
+        writers: What makes of each value that is bound one that the driver takes, None where it is
+            one.
+        readers: The same for each column of the rows.
+    """
+
+    writers: tuple[Callable[[Any], Any] | None, ...]
+    readers: tuple[Callable[[Any], Any] | None, ...]
+
+    def args(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return what is bound in it, where these values are given."""
+        given = (values.get(name, default) for name, default in self.binds)
+        return list(map(_passed, self.writers, given))
+
+    def rows(self, found: Rows) -> Rows:
+        """Return rows of the driver's as they are meant."""
+        if not any(self.readers):
+            return found
+        return [tuple(map(_passed, self.readers, row)) for row in found]
+
+
+def _passed(through: Callable[[Any], Any] | None, val: Any) -> Any:
+    return val if through is None else through(val)
+
+
+class _Driver(aiosqlite.Connection):
+    """A connection, and the thread on which it is used."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # As SQLAlchemy has it for its own: who forgets to close one can end all the same.
+        self._thread.daemon = True
+
+    async def run(self, task: Callable[[sqlite3.Connection, threading.Event], _T]) -> _T:
+        """Run a task on the thread; the event tells it that nobody waits for it any longer."""
+        left = threading.Event()
+        try:
+            execute: Any = self._execute
+            return cast("_T", await execute(task, self._conn, left))
+        except asyncio.CancelledError:
+            left.set()
+            raise
+
+
+class _ThreadWork:
+    """A transaction on a connection, for who is on its thread."""
 
     def __init__(
-        self, connection: AsyncConnection, built: Callable[[Statement], Executable]
+        self, connection: sqlite3.Connection, prepared: Callable[[Statement], Prepared]
     ) -> None:
-        self.connection = connection
-        self._built = built
+        self._connection, self._prepared = connection, prepared
 
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement and return its rows; none of one that returns none."""
-        found = await self.connection.execute(self._built(statement), values)
-        return found.all() if found.returns_rows else ()
+        prepared = self._prepared(statement)
+        found = self._connection.execute(prepared.sql, prepared.args(values))
+        return prepared.rows(found.fetchall())
+
+    async def each(
+        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Run a statement for each row of values that the driver takes as they are."""
+        prepared = self._prepared(statement)
+        self._connection.executemany(prepared.sql, map(prepared.in_order(names), rows))
+
+
+def _at_once(
+    unit: Callable[[Work], Awaitable[_T]],
+    prepared: Callable[[Statement], Prepared],
+    connection: sqlite3.Connection,
+    left: threading.Event,
+) -> _T:
+    """Run a unit of work in a transaction, on the thread of the connection."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        done = _result_of(unit(_ThreadWork(connection, prepared)))
+    except BaseException:
+        connection.rollback()
+        raise
+    if left.is_set():
+        connection.rollback()
+        raise asyncio.CancelledError
+    connection.commit()
+    return done
+
+
+def _result_of(unit: Awaitable[_T]) -> _T:
+    """Run what awaits nothing but the work that it was given, which never lets it wait."""
+    try:
+        unit.__await__().send(None)
+    except StopIteration as exc:
+        return cast("_T", exc.value)
+    raise AssertionError("a unit of work waits for something else")
+
+
+class _DriverWork:
+    """A transaction on a connection of the driver's, for who is on the thread of the loop."""
+
+    def __init__(self, driver: _Driver, prepared: Callable[[Statement], Prepared]) -> None:
+        self.driver = driver
+        self._prepared = prepared
+
+    async def fetch(self, statement: Statement, **values: Any) -> Rows:
+        """Run a statement and return its rows; none of one that returns none."""
+        prepared = self._prepared(statement)
+        found = await self.driver.execute_fetchall(prepared.sql, prepared.args(values))
+        return prepared.rows(list(found))
+
+    async def each(
+        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Run a statement for each row of values that the driver takes as they are."""
+        prepared = self._prepared(statement)
+        ordered = list(map(prepared.in_order(names), rows))
+        async with self.driver.executemany(prepared.sql, ordered):
+            pass
+
+
+class _ConnectionWork(_DriverWork):
+    """A transaction that SQLAlchemy has begun on a connection of its own."""
+
+    def __init__(self, connection: AsyncConnection, *args: Any) -> None:
+        super().__init__(*args)
+        self.connection = connection
+
+
+async def _work_on(
+    connection: AsyncConnection, prepared: Callable[[Statement], Prepared]
+) -> _ConnectionWork:
+    return _ConnectionWork(connection, await _driver_of(connection), prepared)
+
+
+async def _driver_of(connection: AsyncConnection) -> _Driver:
+    """Return the driver's connection under one of the pool."""
+    return cast("_Driver", (await connection.get_raw_connection()).driver_connection)
+
+
+def _is_closed(driver: _Driver) -> bool:
+    try:
+        driver.in_transaction  # noqa: B018 - it says so by its error alone
+    except ValueError:
+        return True
+    return False
+
+
+def _in_transaction(driver: _Driver) -> bool:
+    return not _is_closed(driver) and driver.in_transaction
+
+
+@asynccontextmanager
+async def _writing(driver: _Driver) -> AsyncIterator[None]:
+    """Run the block in a transaction that writes."""
+    # It takes the lock at once: two readers that both turn writers would lock each other out.
+    await driver.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise  # the connection is about to be closed, and the transaction with it
+    except BaseException:
+        await driver.rollback()
+        raise
+    await driver.commit()
+
+
+async def _stamped(work: Work, statement: Statement, rows: Iterable[tuple[str, str]]) -> None:
+    """Write the tags of entities, given as ids and texts, by a statement for each."""
+    ((stamp,),) = await work.fetch(changing.next_change)
+    values = ((id, tags, stamp) for id, tags in rows)
+    own = cast("_DriverWork | _ThreadWork", work)
+    await own.each(statement, ("of_id", "as_tags", "stamp"), values)
+
+
+_LIVE_TEXTS: Final[msgspec.json.Decoder[dict[str, Any]]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)
+
+
+def _merged(id: str, stored: str | None, changes: Mapping[str, Any]) -> str:
+    """Return live tags after a change as text; those that stay are not read any further."""
+    try:
+        live = {} if stored is None else _LIVE_TEXTS.decode(stored)
+    except msgspec.DecodeError as exc:
+        raise CodecError(str(exc), where=f"entity @{id}") from None
+    if not LIVE_TAGS.issuperset(live):
+        live = {name: text for name, text in live.items() if name in LIVE_TAGS}
+    for name, val in changes.items():
+        if val is REMOVE:
+            live.pop(name, None)
+        else:
+            live[name] = hayson.encode(val)
+    return hayson.to_json(live).decode()
 
 
 class _Look:
@@ -420,7 +662,11 @@ _CONNECTING: Final[dict[str, Any]] = {"timeout": _BUSY_SECONDS, "factory": _Conn
 
 def _engine(path: str) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=path)
-    return _prepared(create_async_engine(url, connect_args=_CONNECTING))
+    return _prepared(create_async_engine(url, async_creator=partial(_connected, path)))
+
+
+def _connected(database: str, *, uri: bool = False) -> _Driver:
+    return _Driver(partial(sqlite3.connect, database, uri=uri, **_CONNECTING), iter_chunk_size=64)
 
 
 def _memory_uri() -> str:
@@ -436,7 +682,7 @@ def _memory_engine(uri: str) -> AsyncEngine:
             poolclass=AsyncAdaptedQueuePool,
             pool_size=1,
             max_overflow=0,
-            async_creator=lambda: aiosqlite.connect(uri, uri=True, **_CONNECTING),
+            async_creator=partial(_connected, uri, uri=True),
         )
     )
 

@@ -17,15 +17,14 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import tee
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Boolean, Index, Select, Table, Text, column, func, select, table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.codecs import hayson
 from hsorm.codecs.hayson import to_json
@@ -42,6 +41,7 @@ from hsorm.sql.statements import Search
 from hsorm.sql.templates import Template, template_of
 from hsorm.sql.urls import engine_url, safe_url, server_settings
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._kept import KeptConnections
 from hsorm.storage._listener import Listener
 from hsorm.storage._pg_listen import listen_to
 from hsorm.storage._postgres_citus import PostgresCitus
@@ -49,8 +49,9 @@ from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
 from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._remembered import Remembered
+from hsorm.storage._repeat import repeated
 from hsorm.storage._replicas import may_lag
-from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_rows, is_possible
+from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_rows, is_possible
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
 
@@ -65,6 +66,7 @@ _REMEMBERED = 1_024
 _CONNECT_SECONDS = 10
 _KEPT = 4
 _LATER = 100
+_NO_SUCH_ROW = "23503"  # a foreign key leads nowhere
 
 # The planner knows little of JSONB. Its guesses switch the compiler on where that costs most. And
 # where it expects more ids behind a ref than fit into memory, it does not hash them, but looks
@@ -142,9 +144,15 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
             _REMEMBERED, lambda key, template: len(template.sql) <= _SHORT_SQL
         )
         self._statements: Remembered[_Asked, _Statement] = Remembered(_REMEMBERED, _is_short)
-        self._prepared = lru_cache(_REMEMBERED)(self._prepare)
         self._listener: Listener | None = None
-        self._kept: list[_Kept] = []
+        self._kept = KeptConnections(
+            self.engine,
+            _KEPT,
+            may_keep=lambda: self._owns_engine and self._connected,
+            driver_of=_idle,
+            is_closed=asyncpg.Connection.is_closed,
+            in_transaction=asyncpg.Connection.is_in_transaction,
+        )
         if read_engine is not None:
             self._replica = _Replica(read_engine, self)
 
@@ -256,44 +264,15 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     async def _driver(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """Lend an asyncpg connection from the pool; no transaction is open on it.
 
-        To take one from SQLAlchemy's pool and give it back costs as much as a round trip. So a few
-        stay with the adapter, if the pool is its own.
+        A few stay with the adapter, if the pool is its own.
         """
-        kept = await self._take()
-        try:
-            yield kept.driver
-        except BaseException as exc:
-            if isinstance(exc, asyncio.CancelledError) or kept.driver.is_in_transaction():
-                # SQLAlchemy knows of no transaction that it would have to end.
-                await kept.connection.invalidate()
-            await kept.connection.close()
-            raise
-        if self._owns_engine and self._connected and len(self._kept) < _KEPT:
-            self._kept.append(kept)
-        else:
-            await kept.connection.close()
-
-    async def _take(self) -> _Kept:
-        while self._kept:
-            kept = self._kept.pop()
-            if not kept.driver.is_closed():
-                return kept
-            await kept.connection.close()  # its server went away
-        connection = await self.engine.connect()
-        try:
-            driver = await _sound(connection)
-            if driver.is_in_transaction():  # a host's "connect" event began it
-                await connection.run_sync(lambda sync: sync.connection.commit())
-        except BaseException:
-            await connection.close()
-            raise
-        return _Kept(connection, driver)
+        async with self._kept.lend() as driver:
+            yield driver
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`. An engine that was given stays open."""
         self._connected = False
-        while self._kept:
-            await self._kept.pop().connection.close()
+        await self._kept.close()
         if self._listener is not None:
             await self._listener.close()
         if self._replica is not None:
@@ -472,12 +451,28 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
             return True
         return False
 
+    async def _change_live(self, changes: Mapping[str, Entity]) -> None:
+        """Merge live tags of entities; by one statement, that is one round trip, if all is well."""
+        if all(changes.values()) and all(map(is_possible, changes)):
+            rows = _live_rows(changes)
+
+            async def merge() -> Rows:
+                return await self._look(changing.merge_live_of_all, rows=rows, count=len(changes))
+
+            try:
+                if await repeated(merge):
+                    return
+            except StorageError as exc:  # one is being removed
+                if getattr(exc.__cause__, "sqlstate", None) != _NO_SUCH_ROW:
+                    raise
+        # Nothing was changed: one is not there, and it is for this to say which.
+        await super()._change_live(changes)
+
     async def _merge_live(self, work: Work, changes: Mapping[str, Entity]) -> set[str]:
         if not changes:
             return set()
-        rows = ((id, _changes_text(changes[id])) for id in sorted(changes) if is_possible(id))
         try:
-            found = await work.fetch(changing.merge_live, rows=as_rows(rows))
+            found = await work.fetch(changing.merge_live, rows=_live_rows(changes))
         except asyncpg.ForeignKeyViolationError as exc:  # removed since it was looked up
             id = str(exc.detail).partition(")=(")[2].partition(")")[0]
             raise UnknownEntityError(id) from None
@@ -497,13 +492,6 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         with database_errors(self.url):
             async with self._driver() as driver:
                 return await _DriverWork(driver, self._prepared).fetch(statement, **values)
-
-    def _prepare(self, statement: Statement) -> tuple[str, tuple[tuple[str, Any], ...]]:
-        """Return the SQL of a statement, and the names that it binds with values of their own."""
-        built: Any = statement(self.tables, "postgresql")
-        compiled: SQLCompiler = built.compile(dialect=self.engine.dialect)
-        names = compiled.positiontup or ()
-        return compiled.string, tuple((name, compiled.params[name]) for name in names)
 
     # ---- being told of changes ------------------------------------------------------------------
 
@@ -543,35 +531,33 @@ class _Replica(TimescaleAdapter):
         await super()._ensure_tables()
 
 
-class _Kept(NamedTuple):
-    """A connection of the pool, and the driver's under it."""
-
-    connection: AsyncConnection
-    driver: asyncpg.Connection[Any]
-
-
 class _DriverWork:
     """A transaction on a connection of asyncpg's."""
 
     def __init__(
         self,
         driver: asyncpg.Connection[Any],
-        prepared: Callable[[Statement], tuple[str, tuple[tuple[str, Any], ...]]],
+        prepared: Callable[[Statement], Prepared],
     ) -> None:
         self.driver = driver
         self._prepared = prepared
 
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement and return its rows; none of one that returns none."""
-        sql, bound = self._prepared(statement)
-        rows: Rows = await self.driver.fetch(sql, *(values.get(name, val) for name, val in bound))
+        prepared = self._prepared(statement)
+        rows: Rows = await self.driver.fetch(prepared.sql, *prepared.args(values))
         return rows
 
 
-def _changes_text(changes: Mapping[str, Any]) -> str:
-    """Return changes of live tags as JSON, where null deletes a tag."""
-    encoded = {name: None if val is REMOVE else hayson.encode(val) for name, val in changes.items()}
-    return to_json(encoded).decode()
+def _live_rows(changes: Mapping[str, Entity]) -> str:
+    """Return changes of live tags as `rows`; sorted, for so they are locked."""
+    rows = ({"id": id, "tags": _encoded(changes[id])} for id in sorted(changes) if is_possible(id))
+    return to_json(list(rows)).decode()
+
+
+def _encoded(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes of live tags in Hayson, where null deletes a tag."""
+    return {name: None if val is REMOVE else hayson.encode(val) for name, val in changes.items()}
 
 
 # Any number, but always the same.
@@ -608,6 +594,14 @@ async def _sound(connection: AsyncConnection) -> Any:
             return driver
         # When the server went away meanwhile, it did so for all that lay there.
         await connection.invalidate()
+
+
+async def _idle(connection: AsyncConnection) -> Any:
+    """Return the driver's connection under one of the pool, with no transaction open on it."""
+    driver = await _sound(connection)
+    if driver.is_in_transaction():  # a host's "connect" event began it
+        await connection.run_sync(lambda sync: sync.connection.commit())
+    return driver
 
 
 async def _copy_into(driver: asyncpg.Connection[Any], target: Table, rows: Iterable[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -58,6 +59,27 @@ async def test_it_stays_open_and_as_it_was(engine: AsyncEngine, sql: Any) -> Non
     async with engine.connect() as connection:
         rows = await connection.exec_driver_sql("SELECT count(*) FROM entities")
         assert rows.scalar() == before == 1
+
+
+async def test_a_stream_leaves_a_pool_of_one_to_others(store: TimescaleAdapter, sql: Any) -> None:
+    """What listens takes no connection away from who reads and writes."""
+    listening = (
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    )
+    engine = create_async_engine(store.engine.url, pool_size=1, max_overflow=0, pool_timeout=3)
+    async with TimescaleAdapter(engine=engine) as hosted:
+        await hosted.create({"id": Ref("a")})
+        watch = await hosted.watch_sub(None, ["a"])
+        async with aclosing(hosted.watch_stream(watch.watch_id)) as stream:  # type: ignore[type-var]
+            told = asyncio.ensure_future(anext(stream))
+            async with asyncio.timeout(20):
+                while not await sql.fetchval(listening):  # noqa: ASYNC110 - of the server
+                    await asyncio.sleep(0.01)
+                await hosted.set_live("a", {"curVal": 1})
+                (row,) = await told
+        assert row["curVal"] == Number(1)
+    await engine.dispose()
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "sqlite+aiosqlite"])

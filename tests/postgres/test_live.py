@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from itertools import combinations
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from hsorm.errors import CursorExpiredError, InvalidCursorError
-from hsorm.kinds import Number, Ref
+from hsorm.kinds import MARKER, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.sql.urls import engine_url
 from hsorm.storage.timescale import TimescaleAdapter
@@ -439,3 +439,59 @@ async def test_two_that_add_the_same_do_not_lock_each_other_out(store: Timescale
             ["EntityExistsError", "list"],
             ["EntityExistsError", "EntityExistsError"],
         )
+
+
+_DELETE = "DELETE FROM live WHERE id = '{}'"
+_HOLD = "SELECT FROM live WHERE id = '{}' FOR UPDATE"
+_CLASHES: dict[str, tuple[str, str, Callable[[TimescaleAdapter], Awaitable[object]]]] = {
+    "set_live": (
+        _DELETE.format("b"),
+        _DELETE.format("a"),
+        lambda store: store.set_live_batch({"a": {"curVal": 1}, "b": {"curVal": 1}}),
+    ),
+    "commit": (
+        _DELETE.format("b"),
+        _DELETE.format("a"),
+        lambda store: store.commit(
+            Diff.update(id, {"curVal": 1}, transient=True, force=True) for id in "ab"
+        ),
+    ),
+    "point_write": (
+        _HOLD.format("a"),
+        _DELETE.format("a"),
+        lambda store: store.point_write("a", 10, 1, "ana"),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", _CLASHES)
+async def test_a_call_that_clashes_with_plain_sql_is_run_again(
+    store: TimescaleAdapter, fresh_postgres_url: str, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who deletes live tags locks them in any order; of a deadlock the server ends one: ours."""
+    first, second, change = _CLASHES[call]
+    point = {"point": MARKER, "writable": MARKER, "kind": "Number", "curTracksWrite": MARKER}
+    await store.load_entities([{"id": Ref(id), "curVal": 0, **point} for id in "ab"])
+    caplog.set_level("INFO")
+    plain = await asyncpg.connect(fresh_postgres_url)
+    try:
+        await plain.execute("SET deadlock_timeout = '1min'")
+        await plain.execute("BEGIN")
+        await plain.execute(first)
+        url = engine_url(fresh_postgres_url).set(drivername="postgresql")
+        hasty = url.update_query_dict({"options": "-c deadlock_timeout=500ms"})
+        async with TimescaleAdapter(hasty.render_as_string(hide_password=False)) as adapter:
+            ours = asyncio.ensure_future(change(adapter))
+            of_us = "datname = current_database() AND wait_event_type = 'Lock'"
+            there = f"SELECT FROM pg_stat_activity WHERE {of_us}"
+            while not ours.done() and not await plain.fetch(there):
+                await plain.execute("SELECT pg_stat_clear_snapshot()")
+                await asyncio.sleep(0.01)
+            await plain.execute(second)
+            await plain.execute("COMMIT")
+            await ours
+    finally:
+        await plain.close()
+
+    assert "clashed" in caplog.text
+    assert (await store.read_by_id("a"))["curVal"] == Number(1)

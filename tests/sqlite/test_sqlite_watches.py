@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hsorm.errors import ConflictError
-from hsorm.kinds import Number, Ref
+from hsorm.errors import CodecError, ConflictError, UnknownEntityError
+from hsorm.kinds import REMOVE, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.storage.sqlite import SqliteAdapter
 
@@ -37,6 +37,71 @@ async def test_raw_sql_is_told_once(tmp_path: Path, statement: str) -> None:
         assert [row["id"].val for row in rows] + [ref.val for ref in rows.removed] == ["a"]
         again = await store.watch_poll(watch)
         assert (list(again), again.removed) == ([], [])
+
+
+_COPIES = (
+    "CREATE TABLE copy AS SELECT * FROM {table}",
+    "UPDATE {table} SET tags = '{{}}' WHERE id = 'a'",
+    "INSERT INTO {table} SELECT * FROM copy WHERE true "
+    "ON CONFLICT (id) DO UPDATE SET tags = excluded.tags, changed = excluded.changed",
+)
+
+
+@pytest.mark.parametrize("table", ["entities", "live"])
+async def test_rows_that_are_copied_with_their_stamps_are_told(tmp_path: Path, table: str) -> None:
+    """A stamp is one only if it was counted for this very change."""
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a"), "n": Number(0), "curVal": Number(1)}])
+        await store.set_live("a", {"curVal": Number(2)})
+        await store.update({"id": Ref("a"), "n": Number(1)})
+        watch = (await store.watch_sub(None, ["a"])).watch_id
+
+        other = sqlite3.connect(tmp_path / "a.db")
+        for statement in _COPIES:
+            other.execute(statement.format(table=table))
+            other.commit()
+            if statement.startswith("UPDATE"):
+                assert len(await store.watch_poll(watch)) == 1
+        other.close()
+
+        (row,) = await store.watch_poll(watch)
+        assert (row["n"], row["curVal"]) == (Number(1), Number(2))
+        assert await store.watch_poll(watch) == []
+
+
+async def test_live_tags_of_other_people_stay_as_they_wrote_them(tmp_path: Path) -> None:
+    """What a change does not name is kept to the letter; what is no live tag is dropped."""
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a")}, {"id": Ref("b")}])
+        other = sqlite3.connect(tmp_path / "a.db")
+        odd = '{"curVal": 1, "curVal": 2.50, "curErr": "x", "dis": "y", "curStatus": null}'
+        other.execute("INSERT INTO live (id, tags) VALUES ('a', ?), ('b', '[1]')", (odd,))
+        other.commit()
+
+        await store.set_live("a", {"writeVal": 3, "curErr": REMOVE})
+
+        (text,) = other.execute("SELECT tags FROM live WHERE id = 'a'").fetchone()
+        other.close()
+        assert text == '{"curVal":2.50,"curStatus":null,"writeVal":3}'
+        read = await store.read_by_id("a")
+        assert (read["curVal"], "curStatus" in read, "dis" in read) == (Number(2.5), False, False)
+        with pytest.raises(CodecError, match="@b"):
+            await store.set_live("b", {"curVal": 1})
+
+
+async def test_live_tags_of_nobody_are_refused(tmp_path: Path) -> None:
+    """Also where other people's SQL has left some of an entity that is not there."""
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a"), "curVal": Number(1)}])
+        other = sqlite3.connect(tmp_path / "a.db")
+        other.execute("INSERT INTO live (id, tags) VALUES ('nobody', '{}')")
+        other.commit()
+        other.close()
+
+        with pytest.raises(UnknownEntityError):
+            await store.set_live_batch({"a": {"curVal": 2}, "nobody": {"curVal": 2}})
+
+        assert (await store.read_by_id("a"))["curVal"] == Number(1)
 
 
 async def test_live_tags_that_raw_sql_deletes_are_told(tmp_path: Path) -> None:
@@ -93,3 +158,23 @@ async def test_a_stream_hears_of_another_process(tmp_path: Path) -> None:
         rows = await asyncio.wait_for(first, 5)
         assert [row["n"] for row in rows] == [Number(1)]
         await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_nothing_large_is_kept_of_the_filters_of_watches(tmp_path: Path) -> None:
+    """A thousand filters of a megabyte would be that much memory for good."""
+    async with SqliteAdapter(tmp_path / "a.db") as store:
+        await store.load_entities([{"id": Ref("a"), "n": Number(0)}])
+        for filter in ("n", "n"):
+            watch = (await store.watch_filter(filter)).watch_id
+            await store.watch_poll(watch)
+        kept = len(store._made), len(store._remembered)
+
+        large = f'n and dis != "{"x" * 5_000}"'
+        long = "n and " + " and ".join(f"siteRef->equipRef->a{i}" for i in range(20))
+        for filter in (large, long):
+            watch = (await store.watch_filter(filter)).watch_id
+            assert await store.watch_poll(watch) == []
+            assert await store.watch_poll(watch, refresh=True) == []
+
+        assert kept[0] == 2
+        assert (len(store._made) - kept[0], len(store._remembered) - kept[1]) == (3, 0)

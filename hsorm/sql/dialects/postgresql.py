@@ -178,14 +178,14 @@ def _current_cursor(element: CurrentCursor, compiler: SQLCompiler, **kw: Any) ->
 
 @compiles(ChangedSince)
 def _changed_since(element: ChangedSince, compiler: SQLCompiler, **kw: Any) -> str:
-    changed, following, open = (
-        compiler.process(part, **kw) for part in (element.changed, element.following, element.open)
-    )
+    parts = (element.changed, element.following, element.open, element.least)
+    changed, following, open, least = (compiler.process(part, **kw) for part in parts)
     numbers = f"SELECT CAST(jsonb_array_elements_text(CAST({open} AS JSONB)) AS BIGINT)"
-    # A stamp of the future is of another server, whose dump was restored here: no change.
+    # A stamp of the future is of another server, whose dump was restored here: no change. The range
+    # is what an index and the planner understand; of an OR it would expect a fifth of the table.
     return (
-        f"(({changed} >= {following} OR {changed} = ANY (ARRAY({numbers}))) "
-        f"AND {changed} < {_XMAX})"
+        f"({changed} >= {least} AND {changed} < {_XMAX} AND CASE WHEN {changed} >= {following} "
+        f"THEN true ELSE {changed} = ANY (ARRAY({numbers})) END)"
     )
 
 

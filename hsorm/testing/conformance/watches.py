@@ -61,6 +61,26 @@ class WatchTests:
 
         assert seen == [([], []), (["ahu-1"], []), ([], [])]
 
+    @pytest.mark.parametrize("size", [100, 101])
+    async def test_a_watch_of_any_size_tells_the_same(
+        self, store: StorageAdapter, size: int
+    ) -> None:
+        """P5, P6: tags, live tags, history, removals, and what comes back; no other's change."""
+        watched = [f"p{i:03}" for i in range(size)]
+        point = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+        await store.load_entities({"id": Ref(id), **point} for id in (*watched, "other"))
+        watch = await store.watch_sub(None, [*watched, "to-come"])
+        last = watched[-1]
+
+        await store.set_live_batch({id: {"curVal": 1} for id in ("p003", last, "other")})
+        await store.update({"id": Ref("p001"), "x": MARKER})
+        await store.his_write("p002", [{"ts": dt.datetime(2024, 3, 1, tzinfo=dt.UTC), "val": 1}])
+        await store.delete("p004")
+        await store.create({"id": Ref("to-come")})
+
+        expected = (["p001", "p002", "p003", last, "to-come"], ["p004"])
+        assert [await told(store, watch.watch_id) for _ in range(2)] == [expected, ([], [])]
+
     async def test_a_poll_has_each_entity_once_as_it_is(self, store: StorageAdapter) -> None:
         """P5: by id."""
         await store.load_entities(ALL)
