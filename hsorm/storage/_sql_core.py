@@ -7,7 +7,7 @@ import datetime as dt
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy import Executable, Index, MetaData, Select
@@ -77,7 +77,7 @@ class SqlCore(BaseAdapter, ABC):
     ) -> None:
         if create not in ("auto", "never"):
             raise ValueError(f'create is "auto" or "never", not {create!r}')
-        self.engine = engine
+        self.engine, self.dialect = engine, engine.dialect
         self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
         self.url = safe_url(engine.url)
         self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
@@ -231,6 +231,10 @@ class SqlCore(BaseAdapter, ABC):
     @abstractmethod
     async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
         """Drop the indexes that are there and return their names; see `_make_indexes`."""
+
+    def _undoable(self) -> AbstractAsyncContextManager[object]:
+        """Let reads fail without an end of the transaction that they are in, if they are in one."""
+        return nullcontext()
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Work]:

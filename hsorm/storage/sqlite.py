@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, Self, cast, overload
 from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
@@ -21,7 +21,6 @@ import aiosqlite
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
-    ColumnElement,
     Executable,
     Index,
     Select,
@@ -32,6 +31,7 @@ from sqlalchemy import (
     select,
     table,
 )
+from sqlalchemy.dialects.sqlite import dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, DropIndex
 
@@ -43,15 +43,19 @@ from hsorm.his.stamps import SINCE_1970, local_stamps
 from hsorm.kinds import REMOVE
 from hsorm.sql import history, statements, watching
 from hsorm.sql.indexes import Indexed, indexed_tags
+from hsorm.sql.models import Tables
 from hsorm.sql.tag_index import TagIndex
 from hsorm.sql.types import to_micros
 from hsorm.sql.word_index import WordIndex
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._host import AnySession, AsyncHost, SyncHost
+from hsorm.storage._session_bound import SessionBound, check_alone, in_session
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Rows, Statement, Work, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
+from hsorm.storage.sync import SyncStorage
 
 __all__ = ["SqliteAdapter"]
 
@@ -74,6 +78,8 @@ class SqliteAdapter(SqlAdapter):
     Args:
         path: The file; it is made when it is not there, its folder must be. `":memory:"` is a
             database of this adapter alone, gone when it is closed.
+        session: A session (or connection) of the host's own over aiosqlite, instead of a path:
+            every call takes part in its transaction; see docs/embedding.md.
         create: `"auto"` makes or upgrades the tables on `connect()`, `"never"` raises instead.
         prefix: Stands before every name of a table.
         index_tags: Tags to index on `connect()`, with the kind of their values, as in
@@ -82,21 +88,26 @@ class SqliteAdapter(SqlAdapter):
             with FTS5. Without it they look at every text.
 
     Raises:
-        StorageUrlError: The path is empty.
+        StorageUrlError: The path is empty, or there is one beside a session.
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
 
+    def __new__(cls, *args: Any, session: AsyncHost | None = None, **settings: Any) -> Self:
+        """Make an adapter with a connection of its own, or one in a session."""
+        return in_session(cls, BoundSqliteAdapter) if session is not None else super().__new__(cls)
+
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path = "",
         *,
+        session: AsyncHost | None = None,
         create: Create = "auto",
         prefix: str = "",
         index_tags: Mapping[str, Indexed] | None = None,
         index_search: bool = False,
     ) -> None:
         if not str(path):  # to SQLite that is a file of each connection's own
-            raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
+            raise StorageUrlError("sqlite://", "no file: give a path, :memory:, or a session")
         self._memory = _memory_uri() if str(path) == ":memory:" else None
         self._kept: sqlite3.Connection | None = None
         super().__init__(
@@ -110,6 +121,20 @@ class SqliteAdapter(SqlAdapter):
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
         self._writing = asyncio.Lock()
+
+    @overload
+    def bind(self, session: AsyncHost) -> SqliteAdapter: ...
+
+    @overload
+    def bind(self, session: SyncHost) -> SyncStorage: ...
+
+    def bind(self, session: AnySession) -> SqliteAdapter | SyncStorage:
+        """Return the same storage in a session of the host's own; see `hsorm.storage.bind`."""
+        names = self._names
+        made: SqliteAdapter | SyncStorage = BoundSqliteAdapter.of(
+            session, names["prefix"], names["schema"], self.tables
+        )
+        return made
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""
@@ -187,13 +212,13 @@ class SqliteAdapter(SqlAdapter):
         await self._note_indexes()
         return dropped
 
-    async def _is_word_index_there(
-        self, connection: AsyncConnection, *conditions: ColumnElement[bool]
-    ) -> bool:
+    async def _is_word_index_there(self, connection: AsyncConnection) -> bool:
         """Tell whether the search index is whole: triggers go when others make a table anew."""
-        ours, parts = _MASTER.c.name.in_(self._word_index.parts), len(self._word_index.parts)
-        found = select(func.count()).select_from(_MASTER).where(ours, *conditions)
-        return bool(await connection.scalar(found) == parts)
+        return await connection.scalar(self._select_parts()) == len(self._word_index.parts)
+
+    def _select_parts(self) -> Select[int]:
+        ours = _MASTER.c.name.in_(self._word_index.parts)
+        return select(func.count()).select_from(_MASTER).where(ours)
 
     async def _check_fts5(self, connection: AsyncConnection) -> None:
         if not await connection.scalar(_HAS_FTS5):
@@ -204,10 +229,8 @@ class SqliteAdapter(SqlAdapter):
             )
 
     async def _has_search_index(self) -> bool:
-        await self._ready()
-        with database_errors(self.url):
-            async with self.engine.connect() as connection:
-                return await self._is_word_index_there(connection, exists(_HAS_FTS5))
+        ((parts,),) = await self._fetch(self._select_parts().where(exists(_HAS_FTS5)))
+        return bool(parts == len(self._word_index.parts))
 
     async def _ensure_tables(self) -> None:
         if self._memory is not None and self._kept is None:
@@ -238,12 +261,12 @@ class SqliteAdapter(SqlAdapter):
             return set(await connection.scalars(names))
 
     @asynccontextmanager
-    async def _open_work(self) -> AsyncIterator[Work]:
+    async def _open_work(self) -> AsyncIterator[RowWork]:
         async with self._begin() as connection:
             yield _ConnectionWork(connection, self._built)
 
     @asynccontextmanager
-    async def _open_work_now(self) -> AsyncIterator[Work]:
+    async def _open_work_now(self) -> AsyncIterator[RowWork]:
         if self._writing.locked():
             raise StorageError("somebody else is writing")
         async with self._begin(busy=0) as connection:
@@ -262,22 +285,22 @@ class SqliteAdapter(SqlAdapter):
     async def _store(
         self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
     ) -> None:
-        upsert, index = statements.upsert(self.tables.entities, "sqlite"), self._tag_index
+        upsert = statements.upsert(self.tables.entities, "sqlite")
         with database_errors(self.url):
-            async with self._begin() as connection:
-                work = _ConnectionWork(connection, self._built)
+            async with self._open_work() as work:
+                index = await work.located(self._tag_index)
                 rows = rows_of(await self._mod_above(work, ids, self._next_mod()))
                 # The triggers would write the rows of one entity after the other all over the side
                 # table, which takes several times as long as those of a batch in order.
-                await connection.execute(index.pause())
+                await work.execute(index.pause())
                 while batch := list(islice(rows, _BATCH)):
                     listed = {"ids": as_listed(row.id for row in batch)}
-                    await connection.execute(index.forget(), listed)
+                    await work.execute(index.forget(), listed)
                     values = [{"id": row.id, "tags": row.tags} for row in batch]
-                    await connection.execute(upsert, values)
-                    await connection.execute(index.note(), listed)
+                    await work.execute(upsert, values)
+                    await work.execute(index.note(), listed)
                     await self._replace_live(work, batch)
-                await connection.execute(index.resume())
+                await work.execute(index.resume())
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async with self._work_here() as work:
@@ -300,7 +323,7 @@ class SqliteAdapter(SqlAdapter):
             await note_points(work, sorted(held))
         return count
 
-    async def _merge_items(self, work: _ConnectionWork, points: Sequence[PointItems]) -> None:
+    async def _merge_items(self, work: RowWork, points: Sequence[PointItems]) -> None:
         removed, written = [], []
         for id, items in points:
             for ts, val in items:
@@ -309,39 +332,81 @@ class SqliteAdapter(SqlAdapter):
                 else:
                     written.append((id, to_micros(ts), *to_row(val)))
         if removed:
-            await work.connection.execute(statements.delete_history_at(self.tables), removed)
+            await work.execute(statements.delete_history_at(self.tables), removed)
         if written:
             # As the driver takes them: SQLAlchemy would look at each value of each row.
-            await work.connection.exec_driver_sql(self._upsert_history, written)
+            await work.execute_rows(self._upsert_history, written)
 
     @cached_property
-    def _upsert_history(self) -> str:
-        sql, names, _ = self._named(statements.upsert(self.tables.history, "sqlite"))
+    def _upsert_history(self) -> Executable:
+        upsert = statements.upsert(self.tables.history, "sqlite")
+        names = self._named(upsert)[1]
         assert names == ("point_id", "ts", "val", "obj")  # noqa: S101 - what the tuples are
-        return sql
+        return upsert
 
     def _stamps(self, rows: Sequence[Any], zone: ZoneInfo) -> list[dt.datetime]:
         return local_stamps((row[0] for row in rows), zone, SINCE_1970)
 
     async def _his_remove(self, id: str, span: Span) -> int:
         async with self._work_here() as work:
-            statement = self._built(history.delete_items)
             values = {"id": id, "start": span.start, "end": span.end}
-            count: int = (await work.connection.execute(statement, values)).rowcount
+            count = await work.change(history.delete_items, **values)
             if count:
                 await note_points(work, [id])
         return count
 
     @asynccontextmanager
-    async def _work_here(self) -> AsyncIterator[_ConnectionWork]:
+    async def _work_here(self) -> AsyncIterator[RowWork]:
         await self._ready()
         with database_errors(self.url):
-            async with self._begin() as connection:
-                yield _ConnectionWork(connection, self._built)
+            async with self._open_work() as work:
+                yield work
 
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
         yield _Look(self)
+
+
+class BoundSqliteAdapter(SessionBound, SqliteAdapter):
+    """A `SqliteAdapter` in a session."""
+
+    def __init__(
+        self,
+        path: str | Path = "",
+        *,
+        session: AnySession,
+        tables: Tables | None = None,
+        prefix: str = "",
+        schema: str | None = None,
+        **settings: Any,
+    ) -> None:
+        check_alone("a path" if str(path) else None, settings)
+        self._take_part(session, "sqlite", prefix=prefix, schema=schema, tables=tables)
+
+
+@lru_cache(maxsize=256)
+def _sql_of(statement: Any) -> str:
+    return str(statement.compile(dialect=dialect()))
+
+
+class RowWork(Work, Protocol):
+    """One transaction that writes row by row."""
+
+    async def change(self, statement: Statement, **values: Any) -> int:
+        """Run a statement and return how many rows it changed."""
+        ...
+
+    async def execute(self, statement: Executable, values: Any = None) -> int:
+        """Run a statement that is not built again, for values or a list of them."""
+        ...
+
+    async def execute_rows(self, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for each row, which is as the driver takes it."""
+        ...
+
+    async def located(self, index: TagIndex) -> TagIndex:
+        """Return an index with its tables where they are in this transaction."""
+        ...
 
 
 def _check_cases(indexes: Sequence[Index], there: Iterable[str]) -> None:
@@ -362,13 +427,29 @@ class _ConnectionWork:
     def __init__(
         self, connection: AsyncConnection, built: Callable[[Statement], Executable]
     ) -> None:
-        self.connection = connection
+        self._connection = connection
         self._built = built
 
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement and return its rows; none of one that returns none."""
-        found = await self.connection.execute(self._built(statement), values)
+        found = await self._connection.execute(self._built(statement), values)
         return found.all() if found.returns_rows else ()
+
+    async def change(self, statement: Statement, **values: Any) -> int:
+        """Run a statement and return how many rows it changed."""
+        return await self.execute(self._built(statement), values)
+
+    async def execute(self, statement: Executable, values: Any = None) -> int:
+        """Run a statement that is not built again, and return how many rows it changed."""
+        return (await self._connection.execute(statement, values)).rowcount
+
+    async def execute_rows(self, statement: Executable, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for each row, which is as the driver takes it."""
+        await self._connection.exec_driver_sql(_sql_of(statement), list(rows))
+
+    async def located(self, index: TagIndex) -> TagIndex:
+        """Return the index as it is: these tables are where they say."""
+        return index
 
 
 class _Look:
