@@ -30,6 +30,7 @@ from sqlalchemy.types import JSON
 from hsorm.kinds import Entity
 from hsorm.sql.constructs import ThisChange, ThisInstant
 from hsorm.sql.tag_index import TagIndex, make_tag_index
+from hsorm.sql.triggers import keep_triggers
 from hsorm.sql.types import Instant, Tags
 from hsorm.sql.word_index import WordIndex, make_word_index
 
@@ -223,7 +224,8 @@ class Tables:
 def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = None) -> Tables:
     """Attach the tables to a MetaData.
 
-    The triggers that stamp changes come with the migrations, not with `create_all`.
+    `create_all` makes all of a storage, but no hypertable; so do the migrations, which can change
+    it later as well.
 
     Args:
         metadata: The MetaData that they join, a host application's for instance.
@@ -243,6 +245,7 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
         )
     tag_index, word_index = make_tag_index(entities, prefix), make_word_index(entities)
     _make_along(entities, tag_index, word_index)
+    keep_triggers(metadata, entities, prefix)
     return Tables(
         entities,
         attach(_History),
