@@ -18,7 +18,7 @@ from hsorm.sql.constructs import HasTag
 from hsorm.sql.sources import RefText
 from hsorm.sql.values import TagValue
 
-__all__ = ["Instant", "Tags"]
+__all__ = ["Instant", "LiveTags", "Tags"]
 
 
 class Tags(TypeDecorator[Entity]):
@@ -102,6 +102,12 @@ class Tags(TypeDecorator[Entity]):
             return TagValue(self.expr, name)
 
     comparator_factory = Comparator
+
+
+class LiveTags(Tags):
+    """A dict of live tags, where an entity has its others in another column."""
+
+    cache_ok = True
 
 
 def _write(value: Mapping[str, Any] | None) -> str | None:
