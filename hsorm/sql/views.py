@@ -17,14 +17,26 @@ import datetime as dt
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import ColumnElement, Subquery, Text, and_, cast, func, select, true, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    Subquery,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, foreign, relationship, remote
 
 from hsorm.filter.ast import Node
 from hsorm.kinds import MARKER, REMOVE, Entity, Number, Ref
 from hsorm.sql import statements
-from hsorm.sql.constructs import HasTag, Variant, constant
+from hsorm.sql.constructs import REF, AnyRef, HasTag, KindAt, Variant, constant
 from hsorm.sql.models import Tables
 from hsorm.sql.sources import source_of
 from hsorm.sql.types import LiveTags, Tags
@@ -41,6 +53,7 @@ __all__ = [
     "ref_tag",
     "ref_to",
     "referred_by",
+    "refs_to",
     "string_tag",
 ]
 
@@ -211,7 +224,8 @@ def ref_to(target: Callable[[], type[_T]], tag: str) -> Mapped[_T | None]:
     """Return the entity that a ref leads to, as a relationship.
 
     It is loaded when it is asked for, or with `selectinload` and the like; None where the tag is no
-    ref (or a list of them), or leads to none of that class. It is read, not set: set the tag.
+    ref (or a list of them, see `refs_to`), or leads to none of that class. It is read, not set: set
+    the tag.
 
     Args:
         target: Returns the class, which need not be there yet: `lambda: Equip`.
@@ -227,16 +241,18 @@ def ref_to(target: Callable[[], type[_T]], tag: str) -> Mapped[_T | None]:
     return own
 
 
-def referred_by(target: Callable[[], type[_T]], tag: str) -> Mapped[list[_T]]:
-    """Return the entities whose ref leads here, as a relationship; the other end of `ref_to`.
+def refs_to(target: Callable[[], type[_T]], tag: str) -> Mapped[list[_T]]:
+    """Return the entities that a ref or a list of refs leads to, as a relationship (F45).
 
     Args:
-        target: Returns their class, which need not be there yet: `lambda: Point`.
-        tag: The tag of that class that has the ref.
+        target: Returns their class, which need not be there yet: `lambda: Equip`.
+        tag: The tag of this class that has the refs.
     """
     made: Any = relationship(
         lambda: target(),
-        primaryjoin=lambda: _leads(target(), tag, made.parent.class_, remote_id=False),
+        primaryjoin=lambda: _leads(
+            made.parent.class_, tag, target(), remote_id=True, in_lists=True
+        ),
         viewonly=True,
         uselist=True,
     )
@@ -244,7 +260,32 @@ def referred_by(target: Callable[[], type[_T]], tag: str) -> Mapped[list[_T]]:
     return own
 
 
-def _leads(referring: Any, tag: str, referred: Any, *, remote_id: bool) -> ColumnElement[bool]:
+def referred_by(
+    target: Callable[[], type[_T]], tag: str, *, in_lists: bool = False
+) -> Mapped[list[_T]]:
+    """Return the entities whose ref leads here, as a relationship; the other end of `ref_to`.
+
+    Args:
+        target: Returns their class, which need not be there yet: `lambda: Point`.
+        tag: The tag of that class that has the ref.
+        in_lists: Whether it may be in a list of refs as well (F45), as for the other end of
+            `refs_to`; joins of many entities take longer then.
+    """
+    made: Any = relationship(
+        lambda: target(),
+        primaryjoin=lambda: _leads(
+            target(), tag, made.parent.class_, remote_id=False, in_lists=in_lists
+        ),
+        viewonly=True,
+        uselist=True,
+    )
+    own: Mapped[list[_T]] = made
+    return own
+
+
+def _leads(
+    referring: Any, tag: str, referred: Any, *, remote_id: bool, in_lists: bool = False
+) -> ColumnElement[bool]:
     """Return the condition that the ref of one class leads to an entity of another."""
     source, there = source_of(referring), source_of(referred)
     tags, id = _plainly(source.tags), _plainly(there.id)
@@ -259,7 +300,13 @@ def _leads(referring: Any, tag: str, referred: Any, *, remote_id: bool) -> Colum
         constant("_kind"), constant("ref"), constant("val"), cast(as_text, Text())
     )
     # Not as JSONB: the tags of one entity would be bound as such, by the host's JSON functions.
-    contained = tags.op("@>", is_comparison=True)(func.jsonb_build_object(constant(tag), ref))
+    holds = tags.op("@>", is_comparison=True)
+    contained = holds(func.jsonb_build_object(constant(tag), ref))
+    if in_lists:
+        in_list = AnyRef(tags, tag, as_text == REF)
+        exact = case((KindAt(tags, tag) == constant("list"), in_list), else_=exact)
+        listed = func.jsonb_build_object(constant(tag), func.jsonb_build_array(ref))
+        contained = or_(contained, holds(listed))
     return and_(exact, Variant(contained, true()))
 
 

@@ -18,6 +18,7 @@ from hsorm.sql.views import (
     ref_tag,
     ref_to,
     referred_by,
+    refs_to,
     string_tag,
 )
 
@@ -51,6 +52,8 @@ class Equip(EntityView, Base):
     is_ahu = marker_tag("ahu")
     site: Mapped[Site | None] = ref_to(lambda: Site, "siteRef")
     points: Mapped[list[Point]] = referred_by(lambda: Point, "equipRef")
+    heated_by: Mapped[list[Equip]] = refs_to(lambda: Equip, "hotWaterRef")
+    heats: Mapped[list[Equip]] = referred_by(lambda: Equip, "hotWaterRef", in_lists=True)
 
 
 class Point(EntityView, Base):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, select
-from sqlalchemy.orm import Session, aliased, joinedload, selectinload
+from sqlalchemy.orm import Session, aliased, joinedload, lazyload, selectinload
 
 from hsorm import MARKER, Number, Ref
 from hsorm.errors import FilterSyntaxError
@@ -33,6 +34,9 @@ _BUILDING: list[Entity] = [
     ),
     {"id": Ref("meter"), "equip": MARKER, "siteRef": Ref("bergen")},
     {"id": Ref("lost"), "equip": MARKER, "siteRef": Ref("nowhere")},
+    {"id": Ref("b-1"), "equip": MARKER, "hotWaterRef": "no ref"},
+    {"id": Ref("b-2"), "equip": MARKER, "hotWaterRef": Ref("b-1")},
+    {"id": Ref("coil"), "equip": MARKER, "hotWaterRef": [Ref("b-1", "Boiler"), "x", Ref("b-2")]},
     *(
         {
             "id": Ref(f"temp-{n}"),
@@ -152,6 +156,32 @@ def test_refs_are_loaded_with_their_entities(session: Session, load: object) -> 
     assert len(texts) == executed <= 6, "something was loaded one by one"
 
 
+def test_gin_answers_who_refers(session: Session) -> None:
+    """Both ways that a relationship is asked for: of one entity, and joined to others."""
+    if session.get_bind().dialect.name != "postgresql":
+        return
+    bound = session.get_bind()
+    assert isinstance(bound, Engine)
+    texts: list[tuple[str, object]] = []
+    event.listen(
+        bound, "before_cursor_execute", lambda c, cur, sql, given, *rest: texts.append((sql, given))
+    )
+    session.scalars(select(Site).options(selectinload(Site.equips))).all()
+    session.expunge_all()
+    assert len(session.get_one(Site, "oslo").equips) == 3
+    connection = session.connection()
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    connection.exec_driver_sql("SET LOCAL enable_hashjoin = off")
+
+    asked = [(sql, given) for sql, given in texts if "@>" in sql]
+    assert len(asked) == 2
+    for sql, given in asked:
+        rows = connection.exec_driver_sql(f"EXPLAIN {sql}", given).scalars()  # type: ignore[arg-type]
+        plan = "\n".join(rows)
+        condition = plan.partition("Bitmap Index Scan on hs_entities_tags_gin")[2].splitlines()
+        assert any("@>" in line for line in condition[:2]), plan
+
+
 def test_refs_are_joined(session: Session) -> None:
     query = select(Point.id).join(Point.equip).join(Equip.site).where(Site.area > 1_000)
     has = select(Site.id).where(Site.equips.any(Equip.is_ahu))
@@ -189,6 +219,25 @@ def test_attributes_of_a_class_of_its_own_are_set(session: Session) -> None:
     session.commit()
     assert (device.area, device.is_ahu) == (None, False)
     assert session.scalars(select(Device.id).where(Device.part_of == "e")).all() == ["d"]
+
+
+@pytest.mark.parametrize("load", [lazyload, selectinload, joinedload])
+def test_lists_of_refs_are_relationships(session: Session, load: Any) -> None:
+    """F45: a ref, or those in a list."""
+    options = load(Equip.heated_by), load(Equip.heats)
+    ours = select(Equip).where(Equip.id.in_(["b-1", "b-2", "coil"]))
+    by = {
+        equip.id: [sorted(one.id for one in ends) for ends in (equip.heated_by, equip.heats)]
+        for equip in session.scalars(ours.options(*options)).unique()
+    }
+    joined = session.scalars(select(Equip.id).where(Equip.heated_by.any(Equip.site_id.is_(None))))
+
+    assert by == {
+        "b-1": [[], ["b-2", "coil"]],
+        "b-2": [["b-1"], ["coil"]],
+        "coil": [["b-1", "b-2"], []],
+    }
+    assert sorted(joined) == ["b-2", "coil"]
 
 
 def test_refs_to_keys_that_are_numbers(session: Session) -> None:

@@ -28,6 +28,7 @@ def attributes(site: Site, equip: Equip, point: Point, device: Device) -> None:
     assert_type(site.equips, list[Equip])
     assert_type(equip.is_ahu, bool)
     assert_type(equip.site, Site | None)
+    assert_type(equip.heated_by, list[Equip])
     assert_type(point.enabled, bool | None)
     assert_type(point.equip, Equip | None)
     device.area = 3.5
