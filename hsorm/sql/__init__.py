@@ -1,4 +1,4 @@
-"""Haystack in SQLAlchemy: column types, tables, filters as expressions. Nothing here runs SQL."""
+"""Haystack in SQLAlchemy: column types, tables, filters as expressions, to be run elsewhere."""
 
 from hsorm.sql.compile import compile_filter
 from hsorm.sql.indexes import is_comparable, tag_index

@@ -26,6 +26,8 @@ def _finish(waiting: Awaitable[_T]) -> _T:
     except StopIteration as done:
         value: _T = done.value
         return value
+    if (close := getattr(steps, "close", None)) is not None:
+        close()  # which takes back what it has done
     raise RuntimeError(
         "this call waits for something, which a synchronous session cannot: an asynchronous source?"
     )

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, NullPool, create_engine, event, func, select, text, update
+from sqlalchemy import (
+    Engine,
+    MetaData,
+    NullPool,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
 from sqlalchemy.ext.asyncio import async_sessionmaker as sessions
 from sqlalchemy.orm import (
@@ -30,7 +43,7 @@ from hsorm.errors import (
     UnknownEntityError,
 )
 from hsorm.his.span import ALWAYS
-from hsorm.sql import Tags, begin_on_sqlite
+from hsorm.sql import Tags, begin_on_sqlite, make_tables
 from hsorm.storage import SqliteAdapter, SyncStorage, TimescaleAdapter, bind
 from tests.backends import Backends, ServerMissingError
 from tests.conftest import Record, skip_missing
@@ -253,6 +266,26 @@ def test_what_fails_leaves_a_sync_transaction_as_it_was(sync_place: Place) -> No
         store.his_write("p", items(3))
 
         assert len(store.his_read("p", ALWAYS)) == 3
+
+
+def test_what_would_wait_is_refused_in_a_sync_session() -> None:
+    async def source() -> AsyncIterator[dict[str, Any]]:
+        yield {"id": Ref("p"), **items(1)[0]}
+        await asyncio.sleep(0)
+        yield {"id": Ref("p"), **items(2)[1]}
+
+    metadata = MetaData()
+    tables = make_tables(metadata)
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    with Session(engine) as session:
+        store = bind(session, tables=tables)
+        store.load_entities([_POINT])
+        with pytest.raises(RuntimeError, match="asynchronous source"):
+            store.his_write_batch(source())
+
+        assert store.his_read("p", ALWAYS) == []
+    engine.dispose()
 
 
 async def test_it_begins_a_transaction_that_the_host_has_yet_to(sync_place: Place) -> None:
@@ -545,6 +578,80 @@ async def test_statements_of_one_shape_are_compiled_once(place: Place) -> None:
             misses.clear()
 
     assert misses == []
+
+
+async def test_a_call_that_is_cancelled_leaves_nothing(place: Place) -> None:
+    """The session is to be rolled back, and is as good as before then."""
+    await place.store.load_entities([_POINT])
+    engine = place.engine()
+    async with AsyncSession(engine) as session:
+        task = asyncio.create_task(bind(session).his_write("p", items(1_000)))
+
+        @event.listens_for(engine.sync_engine, "before_cursor_execute")
+        def note(conn: object, cursor: object, sql: str, *rest: object) -> None:
+            if "history_changes" in sql:  # the last of its statements
+                task.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await session.rollback()
+        event.remove(engine.sync_engine, "before_cursor_execute", note)
+        assert await bind(session).his_read("p", ALWAYS) == []
+        await bind(session).his_write("p", items(3))
+        await session.commit()
+
+    assert len(await place.store.his_read("p", ALWAYS)) == 3
+
+
+async def test_a_session_with_an_engine_for_each_table(place: Place) -> None:
+    tables = make_tables(MetaData())
+    session = AsyncSession(binds={table: place.engine() for table in (tables.entities, Note)})
+    async with session:
+        await bind(session, tables=tables).create({"id": Ref("a")})
+        await session.commit()
+
+    assert await place.store.read_count("id") == 1
+
+
+def test_a_schema_of_postgresql_is_none_on_sqlite() -> None:
+    """As for tests of an application whose tables have a schema on its server."""
+    engine = create_engine("sqlite://", execution_options={"schema_translate_map": {"plant": None}})
+    metadata = MetaData()
+    tables = make_tables(metadata, schema="plant")
+    metadata.create_all(engine)
+    with Session(engine) as session, session.begin():
+        store = bind(session, tables=tables)
+        store.load_entities([_POINT, {"id": Ref("x")}])
+        store.load_entities([{**_POINT, "ahu": MARKER}])
+        store.his_write("p", items(10))
+
+        assert [entity["id"] for entity in store.read("ahu and point")] == [Ref("p")]
+        assert store.read_count("id", search="p") == 0
+        assert len(store.his_read("p", ALWAYS)) == 10
+    engine.dispose()
+
+
+def test_asyncpg_need_not_be_there() -> None:
+    code = """
+import sys
+sys.modules["asyncpg"] = None
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+from hsorm import TimescaleAdapter, errors
+from hsorm.storage import bind
+with Session(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")) as session:
+    try:
+        bind(session).read("id")
+    except errors.StorageUnavailableError as exc:
+        print(type(exc).__name__)
+try:
+    TimescaleAdapter("postgresql://nobody@127.0.0.1:1/none")
+except errors.MissingExtraError as exc:
+    print(exc.package)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout.split() == ["StorageUnavailableError", "asyncpg"], done.stderr
 
 
 # ---- Python's sqlite3 ---------------------------------------------------------------------------
