@@ -35,10 +35,11 @@ from sqlalchemy.orm import Mapped, foreign, relationship, remote
 
 from hsorm.filter.ast import Node
 from hsorm.kinds import MARKER, REMOVE, Entity, Number, Ref
+from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql import statements
 from hsorm.sql.constructs import REF, AnyRef, HasTag, KindAt, Variant, constant
 from hsorm.sql.models import Tables
-from hsorm.sql.sources import source_of
+from hsorm.sql.sources import EntitySource, LiveSource, source_of
 from hsorm.sql.types import LiveTags, Tags
 from hsorm.sql.values import TagValue
 
@@ -75,8 +76,8 @@ class EntityView:
 def entity_view(tables: Tables, filter: str | Node, name: str | None = None) -> Subquery:
     """Return what a class is mapped to (`__table__`) whose rows are the entities of a filter.
 
-    Its columns are `id`, `tags` and `live`. What is in the trash is not among them; refs in filters
-    over its `tags` lead to all entities.
+    Its columns are `id`, `tags` and `live`. What is in the trash is not among them. Further filters
+    over its `tags` see live tags as well, and their refs lead to all entities.
 
     Args:
         tables: The tables of a storage, as `make_tables` returned them.
@@ -87,7 +88,9 @@ def entity_view(tables: Tables, filter: str | Node, name: str | None = None) -> 
         FilterSyntaxError: The text is no filter.
     """
     entities, live = tables.entities, tables.live
-    tags = type_coerce(entities.c.tags, Tags(refs={"*": entities})).label("tags")
+    apart = LiveSource(live, LIVE_TAGS)
+    everything = EntitySource(entities.c.tags, entities.c.id, None, apart, tables.tag_index)
+    tags = type_coerce(entities.c.tags, Tags(refs={"*": everything}, live=apart)).label("tags")
     joined = entities.outerjoin(live, live.c.id == entities.c.id)
     live_tags = type_coerce(live.c.tags, LiveTags()).label("live")
     rows = select(entities.c.id, tags, live_tags).select_from(joined)

@@ -117,11 +117,14 @@ def test_attributes_of_an_alias(session: Session) -> None:
 
 
 def test_filters_follow_refs_to_all_entities(session: Session) -> None:
-    found = session.scalars(
-        select(Point.id).where(Point.tags.matches('equipRef->siteRef->geoCity == "Oslo"'))
-    )
+    def found(filter: str) -> list[str]:
+        return sorted(session.scalars(select(Point.id).where(Point.tags.matches(filter))))
 
-    assert len(found.all()) == 3
+    assert len(found('equipRef->siteRef->geoCity == "Oslo"')) == 3
+    assert found("curVal > 20.5°C and equipRef->ahu") == ["temp-1", "temp-2"]
+    assert found("not curVal") == []
+    equips = select(Equip.id).where(Equip.tags.matches("not siteRef->site and hotWaterRef->equip"))
+    assert sorted(session.scalars(equips)) == ["b-2", "coil"]
 
 
 def test_refs_are_relationships(session: Session) -> None:
