@@ -3,12 +3,12 @@ BIN := .venv/bin
 SECONDS ?= 300
 # Tests wait for servers, leases and time-outs more than they compute.
 WORKERS ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
-SOURCES := hsorm alembic tests benchmarks scripts
+SOURCES := hsorm alembic tests benchmarks scripts examples
 # Each worker and each command line that the tests start would compile everything for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-history bench-redis check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo example migration fuzz soak bench bench-filters bench-live bench-history bench-redis check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ servers-stop:  ## Stop the servers that `make servers` started
 
 demo: setup  ## Generate a building with 30 days of history and look around in it
 	$(BIN)/hsorm demo
+
+example: setup  ## Run the example application: http://127.0.0.1:8000/docs
+	cd examples/fastapi_app && ../../$(BIN)/python -m devices_app
 
 migration: setup  ## Write a new migration: make migration m="what it does"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"

@@ -30,6 +30,7 @@ __all__ = [
     "RequestError",
     "SchemaOutdatedError",
     "SearchError",
+    "SessionBoundError",
     "StorageError",
     "StorageUnavailableError",
     "StorageUrlError",
@@ -426,6 +427,22 @@ class SchemaOutdatedError(HsormError, RuntimeError):
         if self.found is not None and self.found > self.needed:
             remedy = "its tables are of a newer version: install that"
         return f"{self.url} {state}, this version of hsorm needs {self.needed}: {remedy}"
+
+
+class SessionBoundError(HsormError, RuntimeError):
+    """A call that cannot be a part of a host's transaction.
+
+    Attributes:
+        what: What was asked for.
+        reason: Why that cannot be, and what to do instead.
+    """
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} in a session of the host's: {self.reason}"
 
 
 class StorageUrlError(HsormError, ValueError):

@@ -144,7 +144,7 @@ def compile_filter(
     Note:
         A filter over refs puts a `WITH` before the statement. Python's sqlite3 begins no
         transaction before an UPDATE or DELETE that starts so, and commits it by itself: with such
-        statements let SQLAlchemy emit BEGIN, as its chapter on pysqlite says.
+        statements have the engine begin its transactions, by `begin_on_sqlite`.
 
     Raises:
         FilterSyntaxError: The text is no filter.

@@ -29,7 +29,8 @@ from sqlalchemy.types import JSON
 
 from hsorm.kinds import Entity
 from hsorm.sql.constructs import ThisChange, ThisInstant
-from hsorm.sql.tag_index import TagIndex, make_tag_index
+from hsorm.sql.tag_index import TagIndex, make_tag_index, moved
+from hsorm.sql.triggers import keep_triggers
 from hsorm.sql.types import Instant, Tags
 from hsorm.sql.word_index import WordIndex, make_word_index
 
@@ -228,7 +229,8 @@ class Tables:
 def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = None) -> Tables:
     """Attach the tables to a MetaData.
 
-    The triggers that stamp changes come with the migrations, not with `create_all`.
+    `create_all` makes all of a storage, but no hypertable; so do the migrations, which can change
+    it later as well.
 
     Args:
         metadata: The MetaData that they join, a host application's for instance.
@@ -247,7 +249,8 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
             )
         )
     tag_index, word_index = make_tag_index(entities, prefix), make_word_index(entities)
-    _make_along(entities, tag_index, word_index)
+    _make_along(entities, prefix)
+    keep_triggers(metadata, entities, prefix)
     return Tables(
         entities,
         attach(_History),
@@ -263,23 +266,29 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
     )
 
 
-def _make_along(entities: Table, tag_index: TagIndex, word_index: WordIndex) -> None:
+def _make_along(entities: Table, prefix: str) -> None:
     """Make and drop the side table with its entities on SQLite; no other database has it.
 
     A search index is dropped with them, if somebody has made one.
     """
 
+    def located(connection: Connection) -> Table:
+        # The statements are texts, of which SQLAlchemy's schema_translate_map knows nothing.
+        names = connection.get_execution_options().get("schema_translate_map")
+        return moved(entities, names) if names else entities
+
     @event.listens_for(entities, "after_create")
     def create(target: object, connection: Connection, **kw: Any) -> None:
         if connection.dialect.name == "sqlite":
-            for statement in tag_index.ddl():
+            for statement in make_tag_index(located(connection), prefix).ddl():
                 connection.exec_driver_sql(statement)
 
     @event.listens_for(entities, "after_drop")
     def drop(target: object, connection: Connection, **kw: Any) -> None:
         if connection.dialect.name == "sqlite":  # the triggers went with the entities
-            tag_index.table.drop(connection, checkfirst=True)
-            for statement in word_index.drop():
+            there = located(connection)
+            make_tag_index(there, prefix).table.drop(connection, checkfirst=True)
+            for statement in make_word_index(there).drop():
                 connection.exec_driver_sql(statement)
 
 

@@ -174,9 +174,10 @@ def source_of(given: Any) -> EntitySource:
 
 
 def _only(given: Any, columns: list[Any], keys: list[Any]) -> EntitySource:
-    from hsorm.sql.types import Tags
+    from hsorm.sql.types import LiveTags, Tags
 
     tags = [column for column in columns if isinstance(column.type, Tags)]
+    tags = [column for column in tags if not isinstance(column.type, LiveTags)]
     if len(tags) != 1 or len(keys) != 1:
         raise TypeError(
             f"{given!r} has {len(tags)} columns of type Tags and {len(keys)} of its primary key, "

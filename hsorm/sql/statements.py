@@ -176,12 +176,16 @@ def _bound_as(column: Column[Any]) -> TypeEngine[Any]:
 
 
 def staging_of(table: Table) -> Table:
-    """Return a temporary table of the same columns, keyless, that lasts for one transaction."""
+    """Return a temporary table of the same columns, keyless, that lasts for one transaction.
+
+    Its schema is said, or a host's `schema_translate_map` would put it into one of its own.
+    """
     columns = [Column(col.name, col.type) for col in stored_columns(table)]
     return Table(
         "hsorm_staging",
         MetaData(),
         *columns,
+        schema="pg_temp",
         prefixes=["TEMPORARY"],
         postgresql_on_commit="DROP",
     )

@@ -16,8 +16,8 @@ elsewhere. Triggers on the entities keep the table, so that rows of other people
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
@@ -45,7 +45,7 @@ from sqlalchemy import (
 from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql.constructs import bound
 
-__all__ = ["LONGEST", "Entry", "TagIndex", "make_tag_index"]
+__all__ = ["LONGEST", "Entry", "TagIndex", "make_tag_index", "moved"]
 
 LONGEST: Final = 64
 """Texts of more characters are not looked up by value."""
@@ -166,6 +166,14 @@ class TagIndex:
         said = _said_of("e.tags", "e.id", listed)
         return text(sql.format(table, said)).bindparams(bindparam("ids", type_=Text()))
 
+    def moved(self, schemas: Mapping[str | None, str | None]) -> TagIndex:
+        """Return the same with tables in other schemas, as of a `schema_translate_map`.
+
+        SQLAlchemy does not know what is in a text.
+        """
+        table, entities = moved(self.table, schemas), moved(self.entities, schemas)
+        return replace(self, table=table, entities=entities)
+
     def _names(self) -> tuple[str, str, str]:
         """Return the names of both tables, and what stands before them, as SQL."""
         schema = f"{_quoted(self.table.schema)}." if self.table.schema else ""
@@ -174,6 +182,12 @@ class TagIndex:
             f"{schema}{_quoted(self.entities.name)}",
             schema,
         )
+
+
+def moved(table: Table, schemas: Mapping[str | None, str | None]) -> Table:
+    """Return a table in another schema, as of a `schema_translate_map`."""
+    schema: Any = schemas.get(table.schema, table.schema)
+    return table.to_metadata(MetaData(), schema=schema)
 
 
 def make_tag_index(entities: Table, prefix: str) -> TagIndex:

@@ -15,10 +15,10 @@ from hsorm.filter.ast import Node
 from hsorm.kinds import Entity
 from hsorm.sql.compile import compile_filter
 from hsorm.sql.constructs import HasTag
-from hsorm.sql.sources import RefText
+from hsorm.sql.sources import LiveSource, RefText
 from hsorm.sql.values import TagValue
 
-__all__ = ["Instant", "Tags"]
+__all__ = ["Instant", "LiveTags", "Tags"]
 
 
 class Tags(TypeDecorator[Entity]):
@@ -32,16 +32,22 @@ class Tags(TypeDecorator[Entity]):
             table. See `compile_filter`.
         ref: How an id of this column's table is written in a Ref, when not alone, such as
             `lambda id: "p:demo:r:" + cast(id, Text)`.
+        live: Where live tags are kept, if apart from the others, in a table like ours.
     """
 
     impl = JSON
     cache_ok = True
 
     def __init__(
-        self, *, refs: Mapping[str, Any] | None = None, ref: RefText | None = None
+        self,
+        *,
+        refs: Mapping[str, Any] | None = None,
+        ref: RefText | None = None,
+        live: LiveSource | None = None,
     ) -> None:
         super().__init__()
-        self._refs, self._ref = refs, ref  # no part of SQLAlchemy's key for the type
+        # No part of SQLAlchemy's key for the type.
+        self._refs, self._ref, self._live = refs, ref, live
 
     @property
     def refs(self) -> Mapping[str, Any] | None:
@@ -52,6 +58,11 @@ class Tags(TypeDecorator[Entity]):
     def ref(self) -> RefText | None:
         """How an id of this column's table is written in a Ref."""
         return self._ref
+
+    @property
+    def live(self) -> LiveSource | None:
+        """Where live tags are kept."""
+        return self._live
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the database's own type."""
@@ -91,7 +102,7 @@ class Tags(TypeDecorator[Entity]):
             """
             own: Any = self.type
             named = own.refs if refs is None else refs
-            return compile_filter(filter, tags=self.expr, ref=own.ref, refs=named)
+            return compile_filter(filter, tags=self.expr, ref=own.ref, refs=named, live=own.live)
 
         def has(self, name: str) -> ColumnElement[bool]:
             """Return the condition that a tag is there, whatever its value (F30)."""
@@ -102,6 +113,12 @@ class Tags(TypeDecorator[Entity]):
             return TagValue(self.expr, name)
 
     comparator_factory = Comparator
+
+
+class LiveTags(Tags):
+    """A dict of live tags, where an entity has its others in another column."""
+
+    cache_ok = True
 
 
 def _write(value: Mapping[str, Any] | None) -> str | None:

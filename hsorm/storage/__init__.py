@@ -23,8 +23,10 @@ from hsorm.storage.protocol import (
 )
 
 if TYPE_CHECKING:
+    from hsorm.storage.binding import bind
     from hsorm.storage.redis import RedisAdapter
     from hsorm.storage.sqlite import SqliteAdapter
+    from hsorm.storage.sync import SyncStorage
     from hsorm.storage.timescale import TimescaleAdapter
 
 __all__ = [
@@ -39,8 +41,10 @@ __all__ = [
     "RedisAdapter",
     "SqliteAdapter",
     "StorageAdapter",
+    "SyncStorage",
     "TimescaleAdapter",
     "WatchRows",
+    "bind",
     "open_storage",
 ]
 
@@ -48,7 +52,9 @@ __all__ = [
 _LATER = {
     "RedisAdapter": "hsorm.storage.redis",
     "SqliteAdapter": "hsorm.storage.sqlite",
+    "SyncStorage": "hsorm.storage.sync",
     "TimescaleAdapter": "hsorm.storage.timescale",
+    "bind": "hsorm.storage.binding",
 }
 
 

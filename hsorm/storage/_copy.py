@@ -23,7 +23,15 @@ from hsorm.his.rows import to_row
 from hsorm.his.stamps import SINCE_1970, SINCE_2000
 from hsorm.kinds import REMOVE, Kind, Number
 
-__all__ = ["CheckedRows", "UnfitError", "columns_of_copy", "encoded", "unpacked"]
+__all__ = [
+    "CheckedRows",
+    "UnfitError",
+    "columns_of_copy",
+    "columns_of_packed",
+    "encoded",
+    "encoded_texts",
+    "unpacked",
+]
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -46,6 +54,21 @@ def encoded(points: Iterable[PointItems] | Iterable[PointColumns]) -> Iterator[b
     out = bytearray(_HEADER)
     for part in _encoded_parts(points):
         out += part
+        if len(out) > _FLUSH:
+            yield bytes(out)
+            out.clear()
+    out += _TRAILER
+    yield bytes(out)
+
+
+def encoded_texts(rows: Iterable[tuple[str, str]]) -> Iterator[bytes]:
+    """Yield rows of a text and of JSON as text (`id`, `tags`), 256 kB at a time."""
+    out = bytearray(_HEADER)
+    for id, tags in rows:
+        key, text = id.encode(), tags.encode()
+        # JSONB comes with the number of its format before the text.
+        out += struct.pack(f">hi{len(key)}sib", 2, len(key), key, len(text) + 1, 1)
+        out += text
         if len(out) > _FLUSH:
             yield bytes(out)
             out.clear()
@@ -266,6 +289,31 @@ def columns_of_copy(np: Any, parts: Iterable[bytes]) -> dict[str, Columns]:
         parts: Rows of `point_id`, `ts`, `val` and `obj`, by point and time.
     """
     return _Rows(np, b"".join(parts)).columns()
+
+
+def columns_of_packed(
+    np: Any, stamps: bytes, numbers: bytes, other_stamps: bytes | None, others: list[str] | None
+) -> Columns:
+    """Return the rows of one point that `hsorm.sql.history.items_packed` packs.
+
+    Args:
+        np: NumPy.
+        stamps: All `ts`.
+        numbers: All `val`, NaN where there is none.
+        other_stamps: The `ts` of what is no Number.
+        others: Its `obj`.
+    """
+    ts = np.frombuffer(stamps, ">i8").astype(np.int64) + _EPOCH_SHIFT
+    val = np.frombuffer(numbers, ">f8").astype(np.float64)
+    obj: dict[int, str] = {}
+    if others:
+        own = np.frombuffer(other_stamps, ">i8").astype(np.int64) + _EPOCH_SHIFT
+        for place, text in zip(np.searchsorted(ts, own).tolist(), others, strict=True):
+            kept, other = stored_text(text)
+            val[place] = np.nan if kept is None else kept
+            if other is not None:
+                obj[place] = other
+    return Columns(ts, val, obj)
 
 
 class _Rows:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hsorm.errors import HsormError, StorageError, StorageUnavailableError
 
-__all__ = ["database_errors"]
+__all__ = ["database_errors", "detail_of", "sqlstate_of"]
 
 # SQLSTATE classes of PostgreSQL that mean: no connection, not let in, no such database, shutting
 # down.
@@ -48,17 +48,36 @@ def database_errors(url: str) -> Iterator[None]:
     except (OSError, TimeoutError) as exc:
         raise StorageUnavailableError(url, _first_line(exc)) from exc
     except Exception as exc:
-        if not _is_asyncpg(exc):
+        if not _is_driver(exc):
             raise
         raise _translated(url, exc, lost=False) from exc
+
+
+def sqlstate_of(exc: BaseException | None) -> str | None:
+    """Return the SQLSTATE of an error of a driver, be it inside one of SQLAlchemy's or of ours."""
+    while exc is not None:
+        own = exc.orig if isinstance(exc, DBAPIError) else exc
+        state = getattr(own, "sqlstate", None)
+        if state is not None:
+            return str(state)
+        exc = exc.__cause__
+    return None
+
+
+def detail_of(exc: BaseException) -> str:
+    """Return what the server adds to an error's message, empty where it is nothing."""
+    own: BaseException = (exc.orig if isinstance(exc, DBAPIError) else None) or exc
+    own = own.__cause__ or own  # asyncpg's, under SQLAlchemy's
+    detail = getattr(getattr(own, "diag", None), "message_detail", None)  # psycopg's
+    return str(detail or getattr(own, "detail", None) or "")
 
 
 def _translated(
     url: str, exc: BaseException, *, lost: bool
 ) -> StorageError | StorageUnavailableError:
     state = getattr(exc, "sqlstate", None) or ""
-    # Without a state it is asyncpg's own: the connection is closed.
-    no_state_of_server = _is_asyncpg(exc) and not state and not _is_misuse(exc)
+    # Without a state it is the driver's own: the connection is closed.
+    no_state_of_server = _is_driver(exc) and not state and not _is_misuse(exc)
     if lost or no_state_of_server or state.startswith(_NO_CONNECTION):
         return StorageUnavailableError(url, _first_line(exc))
     if state == _CANCELLED and "user request" not in str(exc):
@@ -81,6 +100,11 @@ def _cannot_open(exc: BaseException) -> bool:
 def _is_asyncpg(exc: BaseException) -> bool:
     # By name: the driver is optional and must not be imported here.
     return type(exc).__module__.startswith("asyncpg")
+
+
+def _is_driver(exc: BaseException) -> bool:
+    """Tell whether an error is of a driver that is used without SQLAlchemy: for COPY, of each."""
+    return _is_asyncpg(exc) or type(exc).__module__.startswith("psycopg")
 
 
 def _is_misuse(exc: BaseException) -> bool:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ClauseElement, Table
+from sqlalchemy import Executable, Table
 from sqlalchemy.schema import CreateTable
 
 from hsorm.codecs import hayson
@@ -25,16 +25,22 @@ from hsorm.his.span import Range, Span
 from hsorm.his.stamps import SINCE_2000, local_stamps
 from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
 from hsorm.sql import history, statements
-from hsorm.storage._copy import CheckedRows, UnfitError, columns_of_copy, encoded, unpacked
+from hsorm.storage._copy import (
+    CheckedRows,
+    UnfitError,
+    columns_of_copy,
+    columns_of_packed,
+    encoded,
+    unpacked,
+)
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._history import WritingPoints
-from hsorm.storage._repeat import repeated
 from hsorm.storage._sql import SqlAdapter
-from hsorm.storage._sql_core import Rows, Statement, as_listed
+from hsorm.storage._sql_core import Rows, Statement, Work, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
 from hsorm.storage.protocol import HisItem, Id
 
-__all__ = ["PostgresHistory", "is_key_conflict"]
+__all__ = ["CopyWork", "PostgresHistory", "is_key_conflict"]
 
 _TICK: Final = dt.timedelta(microseconds=1)
 _WORTH_ASKING: Final = 500
@@ -47,13 +53,31 @@ _ASKED: Final = 50
 """How many points are asked for."""
 
 
-class DriverWork(Protocol):
-    """One transaction that writes, with the driver's connection."""
+class CopyWork(Work, Protocol):
+    """One transaction that writes, by COPY where there is much."""
 
-    driver: Any
+    async def change(self, statement: Statement, **values: Any) -> int:
+        """Run a statement and return how many rows it changed."""
+        ...
 
-    async def fetch(self, statement: Statement, **values: Any) -> Rows:
-        """Run a statement and return its rows; none of one that returns none."""
+    async def execute(self, statement: Executable) -> int:
+        """Run a statement that is not built again, and return how many rows it changed."""
+        ...
+
+    async def copy_in(self, target: Table, rows: Iterable[bytes]) -> int:
+        """COPY rows in the binary format into a table, and return how many they were."""
+        ...
+
+    async def copy_texts(self, target: Table, rows: Iterable[tuple[str, str]]) -> None:
+        """COPY rows of a text and of JSON as text into a table."""
+        ...
+
+    def savepoint(self) -> AbstractAsyncContextManager[object]:
+        """Open a transaction in the transaction, of which an error leaves nothing behind."""
+        ...
+
+    async def drop(self, staging: Table) -> None:
+        """Drop a staging table, where that does not go with the transaction anyway."""
         ...
 
 
@@ -61,8 +85,8 @@ class PostgresHistory(SqlAdapter):
     """The part of a PostgreSQL adapter that reads and writes history."""
 
     @abstractmethod
-    def _open_work(self) -> AbstractAsyncContextManager[DriverWork]:
-        """Open a transaction on a connection of the driver's."""
+    def _open_work(self) -> AbstractAsyncContextManager[CopyWork]:
+        """Open a transaction that writes; leaving it commits, an error rolls back."""
 
     @abstractmethod
     def _driver(self) -> AbstractAsyncContextManager[Any]:
@@ -104,6 +128,16 @@ class PostgresHistory(SqlAdapter):
         found = columns_of_copy(np, parts)
         return [found.get(point.id) or columns_of(()) for point in points]
 
+    async def _his_columns_packed(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
+        """Return what `_his_columns` does, of rows that are packed by point."""
+        np = load_numpy("history as arrays")
+        found = [columns_of(()) for _ in points]
+        ids = [point.id for point in points]
+        values = {"points": ids, "start": span.start, "end": span.end, "most": None}
+        for place, *packed in await self._look(history.items_packed, **values):
+            found[place - 1] = columns_of_packed(np, *packed)
+        return found
+
     async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
         vals = [as_ref(id).val for id in ids]
         return _entities(vals, await self._look(history.point_configs, ids=as_listed(vals)))
@@ -132,7 +166,7 @@ class PostgresHistory(SqlAdapter):
     ) -> int:
         if clip is not None or clear is not None:
             return await super()._his_write(items, clip, clear)
-        return await repeated(lambda: self._write_checking(items))
+        return await self._repeated(lambda: self._write_checking(items))
 
     async def _write_checking(self, items: Mapping[str, list[Mapping[str, Any]]]) -> int:
         """Check items while they are sent, so that the server need not wait for it."""
@@ -150,7 +184,7 @@ class PostgresHistory(SqlAdapter):
         return count
 
     async def _write_sources(
-        self, work: DriverWork, sources: Sequence[tuple[HisPoint, list[Mapping[str, Any]]]]
+        self, work: CopyWork, sources: Sequence[tuple[HisPoint, list[Mapping[str, Any]]]]
     ) -> int:
         likely_there = await self._is_likely_there(work, _bounds_of_items(sources))
         try:
@@ -159,10 +193,11 @@ class PostgresHistory(SqlAdapter):
                     return await self._send_new(work, CheckedRows(sources))
                 except _KeyTakenError:
                     likely_there = True
-            async with work.driver.transaction():  # a savepoint
+            async with work.savepoint():
                 staging = await self._make_staging(work)
-                sent = await self._send(work, staging, CheckedRows(sources))
+                sent = await work.copy_in(staging, CheckedRows(sources))
             await self._upsert(work, staging)
+            await work.drop(staging)
         except UnfitError:  # put in order they may fit
             points = [PointItems(point.id, check_items(point, own)) for point, own in sources]
             await self._merge_items(work, points, likely_there=likely_there)
@@ -195,7 +230,7 @@ class PostgresHistory(SqlAdapter):
                 await note_points(work, ids)
 
         if points:
-            await repeated(store)
+            await self._repeated(store)
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async def store() -> None:
@@ -203,16 +238,16 @@ class PostgresHistory(SqlAdapter):
                 await hold_points(work, ids_of(points))
                 if clear is not None:
                     for id, _ in points:
-                        await self._delete_items(work, id, clear)
+                        await _delete_items(work, id, clear)
                 if filled := [point for point in points if point.items]:
                     likely_there = await self._is_likely_there(work, _bounds_of_checked(filled))
                     await self._merge_items(work, filled, likely_there=likely_there)
                 await note_points(work, ids_of(points))
 
-        await repeated(store)
+        await self._repeated(store)
 
     async def _merge_items(
-        self, work: DriverWork, points: Sequence[PointItems], *, likely_there: bool
+        self, work: CopyWork, points: Sequence[PointItems], *, likely_there: bool
     ) -> None:
         removing = any(val is REMOVE for _, items in points for _, val in items)
         await self._merge(
@@ -221,7 +256,7 @@ class PostgresHistory(SqlAdapter):
 
     async def _merge(
         self,
-        work: DriverWork,
+        work: CopyWork,
         rows: Callable[[], Iterable[bytes]],
         *,
         removing: bool,
@@ -240,20 +275,21 @@ class PostgresHistory(SqlAdapter):
             else:
                 return
         staging = await self._make_staging(work)
-        await self._send(work, staging, rows())
+        await work.copy_in(staging, rows())
         await self._upsert(work, staging)
         if removing:
-            await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
+            await work.execute(history.delete_removed(self.tables, staging, REMOVED))
+        await work.drop(staging)
 
-    async def _upsert(self, work: DriverWork, staging: Table) -> None:
+    async def _upsert(self, work: CopyWork, staging: Table) -> None:
         """Insert or replace the rows of a staging table.
 
         They were sent by key, and so they are locked: two writers who lock in different orders wait
         for each other. For the same reason removals are written first, and deleted then.
         """
-        await self._execute(work, statements.upsert(self.tables.history, "postgresql", staging))
+        await work.execute(statements.upsert(self.tables.history, "postgresql", staging))
 
-    async def _is_likely_there(self, work: DriverWork, bounds: _Bounds | None) -> bool:
+    async def _is_likely_there(self, work: CopyWork, bounds: _Bounds | None) -> bool:
         """Tell whether there are items where some are about to be written.
 
         Asked of some of the points, where it costs little beside the writing.
@@ -271,61 +307,42 @@ class PostgresHistory(SqlAdapter):
             staging = await self._make_staging(work)
             ids: set[str] = set()
             async for points in parts:
-                await self._send(work, staging, encoded(points))
+                await work.copy_in(staging, encoded(points))
                 ids.update(point.id for point in points)
             # Not before all are known: locks are taken by key.
             await hold_points(work, sorted(ids))
-            status = await self._execute(work, history.upsert_latest(self.tables, staging))
-            await self._execute(work, history.delete_removed(self.tables, staging, REMOVED))
+            count = await work.execute(history.upsert_latest(self.tables, staging))
+            await work.execute(history.delete_removed(self.tables, staging, REMOVED))
             await note_points(work, sorted(ids))
-        return _count(status)
+            await work.drop(staging)
+        return count
 
-    async def _make_staging(self, work: DriverWork) -> Table:
+    async def _make_staging(self, work: CopyWork) -> Table:
         staging = statements.staging_of(self.tables.history)
-        await self._execute(work, CreateTable(staging))
+        await work.execute(CreateTable(staging))
         return staging
 
-    async def _send_new(self, work: DriverWork, rows: Iterable[bytes]) -> int:
+    async def _send_new(self, work: CopyWork, rows: Iterable[bytes]) -> int:
         try:
-            async with work.driver.transaction():  # a savepoint
-                return await self._send(work, self.tables.history, rows)
+            async with work.savepoint():
+                return await work.copy_in(self.tables.history, rows)
         except Exception as exc:
             if is_key_conflict(exc):
                 raise _KeyTakenError from exc
             raise
 
-    async def _send(self, work: DriverWork, target: Table, rows: Iterable[bytes]) -> int:
-        status = await work.driver.copy_to_table(
-            target.name,
-            schema_name=target.schema,
-            columns=["point_id", "ts", "val", "obj"],
-            source=_each(rows),
-            format="binary",
-        )
-        return _count(status)
-
     async def _his_remove(self, id: str, span: Span) -> int:
         async def remove() -> int:
             async with self._history_work() as work:
-                count = await self._delete_items(work, id, span)
+                count = await _delete_items(work, id, span)
                 if count:
                     await note_points(work, [id])
             return count
 
-        return await repeated(remove)
-
-    async def _delete_items(self, work: DriverWork, id: str, span: Span) -> int:
-        delete = self._prepared(history.delete_items)
-        values = {"id": id, "start": span.start, "end": span.end}
-        return _count(await work.driver.execute(delete.sql, *delete.args(values)))
-
-    async def _execute(self, work: DriverWork, statement: ClauseElement) -> str:
-        sql, args = self._compiled(statement)
-        status: str = await work.driver.execute(sql, *args)
-        return status
+        return await self._repeated(remove)
 
     @asynccontextmanager
-    async def _history_work(self) -> AsyncIterator[DriverWork]:
+    async def _history_work(self) -> AsyncIterator[CopyWork]:
         await self._ready()
         with database_errors(self.url):
             async with self._open_work() as work:
@@ -457,14 +474,8 @@ def _items(
     return [{"ts": ts, "val": val} for ts, val in zip(local, vals, strict=True)]
 
 
-async def _each(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-
-
-def _count(status: str) -> int:
-    """Return how many rows a statement changed, from its status: `DELETE 5`, `INSERT 0 5`."""
-    return int(status.rpartition(" ")[2])
+async def _delete_items(work: CopyWork, id: str, span: Span) -> int:
+    return await work.change(history.delete_items, id=id, start=span.start, end=span.end)
 
 
 def is_key_conflict(exc: Exception) -> bool:

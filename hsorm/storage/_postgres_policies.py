@@ -114,7 +114,7 @@ class PostgresPolicies(SqlAdapter):
     @property
     def _relation(self) -> str:
         table = self.tables.history
-        return self.engine.dialect.identifier_preparer.format_table(table)
+        return self.dialect.identifier_preparer.format_table(table)
 
     async def _policy(self, driver: Any) -> HisPolicy:
         license = await driver.fetchval(_LICENSE)

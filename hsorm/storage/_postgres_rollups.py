@@ -12,6 +12,7 @@ from sqlalchemy import column, select, table
 from hsorm.errors import StorageError
 from hsorm.sql import rollups
 from hsorm.storage._copy import unpacked
+from hsorm.storage._dberrors import sqlstate_of
 from hsorm.storage._rollups import Asked, Rolled, Rollups
 from hsorm.storage._sql import SqlAdapter
 
@@ -31,10 +32,11 @@ class PostgresRollups(SqlAdapter):
 
     async def _his_rollup(self, asked: Asked) -> Rolled:
         try:
-            return await super()._his_rollup(asked)
+            async with self._undoable():
+                return await super()._his_rollup(asked)
         except StorageError as exc:
             # A sum beyond all doubles is INF everywhere else.
-            if getattr(exc.__cause__, "sqlstate", None) != _OUT_OF_RANGE:
+            if sqlstate_of(exc) != _OUT_OF_RANGE:
                 raise
             return await Rollups._his_rollup(self, asked)
 

@@ -147,7 +147,7 @@ class SqlAdapter(SqlHistory, SqlWatches):
     def _named(self, statement: ClauseElement) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
         """Return the SQL of a statement, the names of what it binds in order, and their values."""
         compiled = statement.compile(
-            dialect=self.engine.dialect, compile_kwargs={"render_postcompile": True}
+            dialect=self.dialect, compile_kwargs={"render_postcompile": True}
         )
         names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
         return compiled.string, tuple(names or ()), compiled.params

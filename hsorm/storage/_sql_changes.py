@@ -25,7 +25,6 @@ from hsorm.ops.live import live_part, split
 from hsorm.ops.priority_array import is_writable, without_lost_array
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.sql import changing
-from hsorm.storage._repeat import repeated
 from hsorm.storage._shared import last_of_each, utc_now
 from hsorm.storage._sql_core import (
     Loaded,
@@ -115,7 +114,7 @@ class SqlChanges(SqlCore):
             def rows_of(mod: dt.datetime) -> Iterator[Loaded]:
                 return (_loaded(id, last[id], mod) for id in ids)
 
-            await repeated(lambda: self._store(ids, rows_of))
+            await self._repeated(lambda: self._store(ids, rows_of))
         return len(last)
 
     async def check_refs(self) -> list[DanglingRef]:

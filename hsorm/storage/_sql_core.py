@@ -15,7 +15,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
@@ -35,7 +35,7 @@ from hsorm.sql.models import Tables, make_tables
 from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._remembered import Remembered
-from hsorm.storage._repeat import repeated
+from hsorm.storage._repeat import ATTEMPTS, repeated
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
 from hsorm.storage.protocol import Create, Id
 
@@ -110,6 +110,8 @@ class Work(Protocol):
 class SqlCore(BaseAdapter, ABC):
     """The part of a SQL adapter that all others stand on."""
 
+    _attempts = ATTEMPTS
+
     def __init__(
         self,
         engine: AsyncEngine,
@@ -123,7 +125,7 @@ class SqlCore(BaseAdapter, ABC):
     ) -> None:
         if create not in ("auto", "never"):
             raise ValueError(f'create is "auto" or "never", not {create!r}')
-        self.engine = engine
+        self.engine, self.dialect = engine, engine.dialect
         self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
         self.url = safe_url(engine.url)
         self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
@@ -283,6 +285,10 @@ class SqlCore(BaseAdapter, ABC):
     async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
         """Drop the indexes that are there and return their names; see `_make_indexes`."""
 
+    def _undoable(self) -> AbstractAsyncContextManager[object]:
+        """Let reads fail without an end of the transaction that they are in, if they are in one."""
+        return nullcontext()
+
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Work]:
         """Open a transaction that writes, with the errors of the database turned into ours."""
@@ -298,18 +304,21 @@ class SqlCore(BaseAdapter, ABC):
             async with self._work() as work:
                 return await unit(work)
 
-        return await repeated(run)
+        return await self._repeated(run)
+
+    async def _repeated(self, run: Callable[[], Awaitable[_T]]) -> _T:
+        return await repeated(run, self._attempts)
 
     def _prepared(self, statement: Statement) -> Prepared:
         """Return a statement as the driver takes it; one that is not large is compiled once."""
         found = self._remembered.get(statement)
         if found is None:
-            found = self._prepare(statement(self.tables, self.engine.dialect.name))
+            found = self._prepare(statement(self.tables, self.dialect.name))
             self._remembered.put(statement, found)
         return found
 
     def _prepare(self, built: Any) -> Prepared:
-        compiled: SQLCompiler = built.compile(dialect=self.engine.dialect)
+        compiled: SQLCompiler = built.compile(dialect=self.dialect)
         names = compiled.positiontup or ()
         return Prepared(compiled.string, tuple((name, compiled.params[name]) for name in names))
 

@@ -19,7 +19,6 @@ from hsorm.ops.entities import as_read, merged_tags
 from hsorm.ops.priority_array import EMPTY, PointArray, WritablePoint
 from hsorm.sql import changing
 from hsorm.storage._dberrors import database_errors
-from hsorm.storage._repeat import repeated
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_changes import SqlChanges
 from hsorm.storage._sql_core import Loaded, Rows, Work, as_listed, as_rows, is_possible
@@ -67,7 +66,7 @@ class SqlPoints(SqlChanges):
 
     async def point_sweep(self) -> int:
         """Release the levels whose time is over; see `PointWriter.point_sweep`."""
-        return await repeated(lambda: self._sweep(self._open_work))
+        return await self._repeated(lambda: self._sweep(self._open_work))
 
     async def _sweep(self, open_work: Callable[[], AbstractAsyncContextManager[Work]]) -> int:
         self._swept = time.monotonic()

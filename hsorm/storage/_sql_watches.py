@@ -337,7 +337,7 @@ class SqlWatches(SqlPoints, Streams):
             place = following
             if place.until is not None or not began_earlier or len(told) == limit:
                 break
-        cursor = f"{self.engine.dialect.name}/{place}"
+        cursor = f"{self.dialect.name}/{place}"
         return Changes(told, cursor=cursor, more=place.until is not None)
 
     async def _pass(self, place: _Place, limit: int, cursor: str) -> tuple[list[Change], _Place]:
@@ -368,7 +368,7 @@ class SqlWatches(SqlPoints, Streams):
 
     def _place(self, cursor: str) -> _Place:
         backend, _, text = cursor.partition("/") if isinstance(cursor, str) else ("", "", "")
-        place = _Place.parse(text) if backend == self.engine.dialect.name else None
+        place = _Place.parse(text) if backend == self.dialect.name else None
         if place is None:
             raise InvalidCursorError(cursor)
         return place

@@ -19,10 +19,10 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast, overload
 from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
@@ -31,7 +31,7 @@ import msgspec
 from sqlalchemy import (
     URL,
     AsyncAdaptedQueuePool,
-    ColumnElement,
+    Executable,
     Index,
     Select,
     column,
@@ -54,16 +54,20 @@ from hsorm.kinds import REMOVE, Entity
 from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql import changing, history, statements, watching
 from hsorm.sql.indexes import Indexed, indexed_tags
+from hsorm.sql.models import Tables
 from hsorm.sql.tag_index import TagIndex
 from hsorm.sql.types import to_micros
 from hsorm.sql.word_index import WordIndex
 from hsorm.storage._dberrors import database_errors
+from hsorm.storage._host import AnySession, AsyncHost, HostWork, SyncHost
 from hsorm.storage._kept import KeptConnections
+from hsorm.storage._session_bound import SessionBound, check_alone, in_session
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
+from hsorm.storage.sync import SyncStorage
 
 __all__ = ["SqliteAdapter"]
 
@@ -89,6 +93,8 @@ class SqliteAdapter(SqlAdapter):
     Args:
         path: The file; it is made when it is not there, its folder must be. `":memory:"` is a
             database of this adapter alone, gone when it is closed.
+        session: A session (or connection) of the host's own over aiosqlite, instead of a path:
+            every call takes part in its transaction; see docs/embedding.md.
         create: `"auto"` makes or upgrades the tables on `connect()`, `"never"` raises instead.
         prefix: Stands before every name of a table.
         index_tags: Tags to index on `connect()`, with the kind of their values, as in
@@ -97,21 +103,26 @@ class SqliteAdapter(SqlAdapter):
             with FTS5. Without it they look at every text.
 
     Raises:
-        StorageUrlError: The path is empty.
+        StorageUrlError: The path is empty, or there is one beside a session.
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
 
+    def __new__(cls, *args: Any, session: AsyncHost | None = None, **settings: Any) -> Self:
+        """Make an adapter with a connection of its own, or one in a session."""
+        return in_session(cls, BoundSqliteAdapter) if session is not None else super().__new__(cls)
+
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path = "",
         *,
+        session: AsyncHost | None = None,
         create: Create = "auto",
         prefix: str = "",
         index_tags: Mapping[str, Indexed] | None = None,
         index_search: bool = False,
     ) -> None:
         if not str(path):  # to SQLite that is a file of each connection's own
-            raise StorageUrlError("sqlite://", "no file: give a path, or :memory:")
+            raise StorageUrlError("sqlite://", "no file: give a path, :memory:, or a session")
         self._memory = _memory_uri() if str(path) == ":memory:" else None
         self._alive: sqlite3.Connection | None = None
         super().__init__(
@@ -133,6 +144,20 @@ class SqliteAdapter(SqlAdapter):
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
         self._writing = asyncio.Lock()
+
+    @overload
+    def bind(self, session: AsyncHost) -> SqliteAdapter: ...
+
+    @overload
+    def bind(self, session: SyncHost) -> SyncStorage: ...
+
+    def bind(self, session: AnySession) -> SqliteAdapter | SyncStorage:
+        """Return the same storage in a session of the host's own; see `hsorm.storage.bind`."""
+        names = self._names
+        made: SqliteAdapter | SyncStorage = BoundSqliteAdapter.of(
+            session, names["prefix"], names["schema"], self.tables
+        )
+        return made
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""
@@ -212,13 +237,13 @@ class SqliteAdapter(SqlAdapter):
         await self._note_indexes()
         return dropped
 
-    async def _is_word_index_there(
-        self, connection: AsyncConnection, *conditions: ColumnElement[bool]
-    ) -> bool:
+    async def _is_word_index_there(self, connection: AsyncConnection) -> bool:
         """Tell whether the search index is whole: triggers go when others make a table anew."""
-        ours, parts = _MASTER.c.name.in_(self._word_index.parts), len(self._word_index.parts)
-        found = select(func.count()).select_from(_MASTER).where(ours, *conditions)
-        return bool(await connection.scalar(found) == parts)
+        return await connection.scalar(self._select_parts()) == len(self._word_index.parts)
+
+    def _select_parts(self) -> Select[int]:
+        ours = _MASTER.c.name.in_(self._word_index.parts)
+        return select(func.count()).select_from(_MASTER).where(ours)
 
     async def _check_fts5(self, connection: AsyncConnection) -> None:
         if not await connection.scalar(_HAS_FTS5):
@@ -229,10 +254,8 @@ class SqliteAdapter(SqlAdapter):
             )
 
     async def _has_search_index(self) -> bool:
-        await self._ready()
-        with database_errors(self.url):
-            async with self.engine.connect() as connection:
-                return await self._is_word_index_there(connection, exists(_HAS_FTS5))
+        ((parts,),) = await self._fetch(self._select_parts().where(exists(_HAS_FTS5)))
+        return bool(parts == len(self._word_index.parts))
 
     async def _ensure_tables(self) -> None:
         if self._memory is not None and self._alive is None:
@@ -278,7 +301,13 @@ class SqliteAdapter(SqlAdapter):
                 return cast("_T", await driver.run(partial(_at_once, unit, self._prepared)))
 
     @asynccontextmanager
-    async def _open_work_now(self) -> AsyncIterator[Work]:
+    async def _open_rows(self) -> AsyncIterator[RowWork]:
+        """Open a transaction that writes row by row."""
+        async with self._begin() as connection:
+            yield await _work_on(connection, self._prepared)
+
+    @asynccontextmanager
+    async def _open_work_now(self) -> AsyncIterator[RowWork]:
         if self._writing.locked():
             raise StorageError("somebody else is writing")
         async with self._begin(busy=0) as connection:
@@ -291,8 +320,8 @@ class SqliteAdapter(SqlAdapter):
                 return await _DriverWork(driver, self._prepared).fetch(statement, **values)
 
     def _prepare(self, built: Any) -> Prepared:
-        compiled: Any = built.compile(dialect=self.engine.dialect)
-        dialect, binds = self.engine.dialect, compiled.positiontup or ()
+        compiled: Any = built.compile(dialect=self.dialect)
+        dialect, binds = self.dialect, compiled.positiontup or ()
         columns = getattr(built, "exported_columns", ())
         return _Prepared(
             compiled.string,
@@ -322,22 +351,22 @@ class SqliteAdapter(SqlAdapter):
     async def _store(
         self, ids: Sequence[str], rows_of: Callable[[dt.datetime], Iterator[Loaded]]
     ) -> None:
-        upsert, index = statements.upsert(self.tables.entities, "sqlite"), self._tag_index
+        upsert = statements.upsert(self.tables.entities, "sqlite")
         with database_errors(self.url):
-            async with self._begin() as connection:
-                work = await _work_on(connection, self._prepared)
+            async with self._open_rows() as work:
+                index = await work.located(self._tag_index)
                 rows = rows_of(await self._mod_above(work, ids, self._next_mod()))
                 # The triggers would write the rows of one entity after the other all over the side
                 # table, which takes several times as long as those of a batch in order.
-                await connection.execute(index.pause())
+                await work.execute(index.pause())
                 while batch := list(islice(rows, _BATCH)):
                     listed = {"ids": as_listed(row.id for row in batch)}
-                    await connection.execute(index.forget(), listed)
+                    await work.execute(index.forget(), listed)
                     values = [{"id": row.id, "tags": row.tags} for row in batch]
-                    await connection.execute(upsert, values)
-                    await connection.execute(index.note(), listed)
+                    await work.execute(upsert, values)
+                    await work.execute(index.note(), listed)
                     await self._replace_live(work, batch)
-                await connection.execute(index.resume())
+                await work.execute(index.resume())
 
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         async with self._work_here() as work:
@@ -360,7 +389,7 @@ class SqliteAdapter(SqlAdapter):
             await note_points(work, sorted(held))
         return count
 
-    async def _merge_items(self, work: _ConnectionWork, points: Sequence[PointItems]) -> None:
+    async def _merge_items(self, work: RowWork, points: Sequence[PointItems]) -> None:
         removed, written = [], []
         for id, items in points:
             for ts, val in items:
@@ -369,39 +398,77 @@ class SqliteAdapter(SqlAdapter):
                 else:
                     written.append((id, to_micros(ts), *to_row(val)))
         if removed:
-            await work.connection.execute(statements.delete_history_at(self.tables), removed)
+            await work.execute(statements.delete_history_at(self.tables), removed)
         if written:
             # As the driver takes them: SQLAlchemy would look at each value of each row.
-            await work.connection.exec_driver_sql(self._upsert_history, written)
-
-    @cached_property
-    def _upsert_history(self) -> str:
-        sql, names, _ = self._named(statements.upsert(self.tables.history, "sqlite"))
-        assert names == ("point_id", "ts", "val", "obj")  # noqa: S101 - what the tuples are
-        return sql
+            await work.each(_upsert_history, ("point_id", "ts", "val", "obj"), written)
 
     def _stamps(self, rows: Sequence[Any], zone: ZoneInfo) -> list[dt.datetime]:
         return local_stamps((row[0] for row in rows), zone, SINCE_1970)
 
     async def _his_remove(self, id: str, span: Span) -> int:
         async with self._work_here() as work:
-            statement = history.delete_items(self.tables, "sqlite")
             values = {"id": id, "start": span.start, "end": span.end}
-            count: int = (await work.connection.execute(statement, values)).rowcount
+            count = await work.execute(history.delete_items(self.tables, "sqlite"), values)
             if count:
                 await note_points(work, [id])
         return count
 
     @asynccontextmanager
-    async def _work_here(self) -> AsyncIterator[_ConnectionWork]:
+    async def _work_here(self) -> AsyncIterator[RowWork]:
         await self._ready()
         with database_errors(self.url):
-            async with self._begin() as connection:
-                yield await _work_on(connection, self._prepared)
+            async with self._open_rows() as work:
+                yield work
 
     @asynccontextmanager
     async def _wakes(self) -> AsyncIterator[Wake]:
         yield _Look(self)
+
+
+class BoundSqliteAdapter(SessionBound, SqliteAdapter):
+    """A `SqliteAdapter` in a session."""
+
+    def __init__(
+        self,
+        path: str | Path = "",
+        *,
+        session: AnySession,
+        tables: Tables | None = None,
+        prefix: str = "",
+        schema: str | None = None,
+        **settings: Any,
+    ) -> None:
+        check_alone("a path" if str(path) else None, settings)
+        self._take_part(session, "sqlite", prefix=prefix, schema=schema, tables=tables)
+
+    async def _in_transaction(self, unit: Callable[[Work], Awaitable[_T]]) -> _T:
+        return await SqlAdapter._in_transaction(self, unit)
+
+    def _open_rows(self) -> Any:
+        return self._open_work()
+
+
+class RowWork(Work, Protocol):
+    """One transaction that writes row by row."""
+
+    async def each(
+        self, statement: Statement, names: Sequence[str], rows: Iterable[Sequence[Any]]
+    ) -> None:
+        """Run a statement for each row of values that the driver takes as they are."""
+        ...
+
+    async def execute(self, statement: Executable, values: Any = None) -> int:
+        """Run a statement that is not built again, for values or a list of them."""
+        ...
+
+    async def located(self, index: TagIndex) -> TagIndex:
+        """Return an index with its tables where they are in this transaction."""
+        ...
+
+
+def _upsert_history(tables: Tables, dialect: str) -> Executable:
+    return statements.upsert(tables.history, dialect)
 
 
 def _check_cases(indexes: Sequence[Index], there: Iterable[str]) -> None:
@@ -543,7 +610,15 @@ class _ConnectionWork(_DriverWork):
 
     def __init__(self, connection: AsyncConnection, *args: Any) -> None:
         super().__init__(*args)
-        self.connection = connection
+        self._connection = connection
+
+    async def execute(self, statement: Executable, values: Any = None) -> int:
+        """Run a statement that is not built again, and return how many rows it changed."""
+        return (await self._connection.execute(statement, values)).rowcount
+
+    async def located(self, index: TagIndex) -> TagIndex:
+        """Return the index as it is: these tables are where they say."""
+        return index
 
 
 async def _work_on(
@@ -588,7 +663,7 @@ async def _stamped(work: Work, statement: Statement, rows: Iterable[tuple[str, s
     """Write the tags of entities, given as ids and texts, by a statement for each."""
     ((stamp,),) = await work.fetch(changing.next_change)
     values = ((id, tags, stamp) for id, tags in rows)
-    own = cast("_DriverWork | _ThreadWork", work)
+    own = cast("_DriverWork | _ThreadWork | HostWork", work)
     await own.each(statement, ("of_id", "as_tags", "stamp"), values)
 
 

@@ -15,13 +15,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import tee
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias, overload
 
-from sqlalchemy import Boolean, Index, Select, Table, Text, column, func, select, table
+from sqlalchemy import Boolean, Executable, Index, Select, Table, Text, column, func, select, table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
@@ -32,33 +32,40 @@ from hsorm.errors import MissingExtraError, StorageError, StorageUrlError, Unkno
 from hsorm.filter import parse
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.shape import shape_of
+from hsorm.his.arrays import Columns
+from hsorm.his.checks import HisPoint
+from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Entity
 from hsorm.sql import changing, migrate, statements
 from hsorm.sql.constructs import recording
 from hsorm.sql.indexes import Indexed
+from hsorm.sql.models import Tables
 from hsorm.sql.search import search_index
 from hsorm.sql.statements import Search
 from hsorm.sql.templates import Template, template_of
 from hsorm.sql.urls import engine_url, safe_url, server_settings
-from hsorm.storage._dberrors import database_errors
+from hsorm.storage._copy_in import columns_of, copy_by_asyncpg, count_of
+from hsorm.storage._dberrors import database_errors, detail_of, sqlstate_of
+from hsorm.storage._host import AnySession, AsyncHost, SyncHost
 from hsorm.storage._kept import KeptConnections
 from hsorm.storage._listener import Listener
 from hsorm.storage._pg_listen import listen_to
 from hsorm.storage._postgres_citus import PostgresCitus
-from hsorm.storage._postgres_history import PostgresHistory, is_key_conflict
+from hsorm.storage._postgres_history import CopyWork, PostgresHistory, is_key_conflict
 from hsorm.storage._postgres_policies import PostgresPolicies
 from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._remembered import Remembered
-from hsorm.storage._repeat import repeated
 from hsorm.storage._replicas import may_lag
+from hsorm.storage._session_bound import SessionBound, check_alone, in_session
 from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_rows, is_possible
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
+from hsorm.storage.sync import SyncStorage
 
 try:
     import asyncpg
-except ImportError:
-    raise MissingExtraError("TimescaleAdapter", "asyncpg", "postgres") from None
+except ImportError:  # a session may be over psycopg
+    asyncpg = None
 
 __all__ = ["TimescaleAdapter"]
 
@@ -101,6 +108,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         read_engine: An engine of the host's own over asyncpg, to a replica of the same database:
             reads of entities and of history are answered there, and may not see yet what was just
             written; docs/scaling.md lists the calls. It stays open on close.
+        session: A session (or connection) of the host's own over asyncpg or psycopg 3, instead of
+            either: every call takes part in its transaction; see docs/embedding.md.
         create: `"auto"` makes or upgrades the tables on `connect()`, `"never"` raises instead.
         prefix: Stands before every name of a table.
         schema: The schema of the tables; None is the first one of the search path.
@@ -110,12 +119,19 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
             extension pg_trgm. Without it they look at every text.
 
     Raises:
-        StorageUrlError: The dsn is none, or there is none, or one beside an engine; the engine is
-            of another driver.
+        StorageUrlError: The dsn is none, or there is none, or one beside an engine or a session;
+            the engine is of another driver.
+        MissingExtraError: asyncpg is not installed, and no session is given.
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
 
     _replica: TimescaleAdapter | None = None
+
+    def __new__(cls, *args: Any, session: AsyncHost | None = None, **settings: Any) -> Self:
+        """Make an adapter with connections of its own, or one in a session."""
+        return (
+            in_session(cls, BoundTimescaleAdapter) if session is not None else super().__new__(cls)
+        )
 
     def __init__(
         self,
@@ -123,12 +139,15 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         *,
         engine: AsyncEngine | None = None,
         read_engine: AsyncEngine | None = None,
+        session: AsyncHost | None = None,
         create: Create = "auto",
         prefix: str = "",
         schema: str | None = None,
         index_tags: Mapping[str, Indexed] | None = None,
         index_search: bool = False,
     ) -> None:
+        if asyncpg is None:
+            raise MissingExtraError("TimescaleAdapter", "asyncpg", "postgres")
         super().__init__(
             _engine(dsn) if engine is None else _checked(engine, dsn),
             owns_engine=engine is None,
@@ -174,6 +193,20 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     read_by_id = may_lag(PostgresHistory.read_by_id)
     read_by_ids = may_lag(PostgresHistory.read_by_ids)
     read_count = may_lag(PostgresHistory.read_count)
+
+    @overload
+    def bind(self, session: AsyncHost) -> TimescaleAdapter: ...
+
+    @overload
+    def bind(self, session: SyncHost) -> SyncStorage: ...
+
+    def bind(self, session: AnySession) -> TimescaleAdapter | SyncStorage:
+        """Return the same storage in a session of the host's own; see `hsorm.storage.bind`."""
+        names = self._names
+        made: TimescaleAdapter | SyncStorage = BoundTimescaleAdapter.of(
+            session, names["prefix"], names["schema"], self.tables
+        )
+        return made
 
     async def _describe(self) -> tuple[str, str]:
         ((version,),) = await self._fetch(select(func.current_setting("server_version")))
@@ -345,10 +378,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
 
     @cached_property
     def _search_index_there(self) -> tuple[str, list[Any]]:
-        statement = self._select_indexes()
-        named = statement.selected_columns.relname == self._search_index().name
-        valid = statement.selected_columns.indisvalid
-        return self._compiled(statement.where(named, valid))
+        return self._compiled(self._select_search_index(self.tables.entities))
 
     async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
         indexes = self._all(indexes, search)
@@ -362,16 +392,22 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     async def _found(self, connection: AsyncConnection) -> tuple[set[str], set[str]]:
         """Return the names of the indexes on entities: those that are whole, and the others."""
         names: dict[bool, set[str]] = {True: set(), False: set()}
-        for name, valid in await connection.execute(self._select_indexes()):
+        for name, valid in await connection.execute(self._select_indexes(self.tables.entities)):
             names[valid].add(name)
         return names[True], names[False]
 
-    def _select_indexes(self) -> Select[Any]:
-        """Select `relname` and `indisvalid` of the indexes on entities."""
+    def _select_search_index(self, entities: Table) -> Select[Any]:
+        """Select one row where there is an index for searches on a table of entities."""
+        statement = self._select_indexes(entities)
+        named = statement.selected_columns.relname == search_index(entities).name
+        return statement.where(named, statement.selected_columns.indisvalid)
+
+    def _select_indexes(self, entities: Table) -> Select[Any]:
+        """Select `relname` and `indisvalid` of the indexes on a table of entities."""
         valid = column("indisvalid", Boolean())
         index = table("pg_index", column("indexrelid"), column("indrelid"), valid)
         named = table("pg_class", column("oid"), column("relname", Text()))
-        own = func.to_regclass(self._quoted(self.tables.entities))
+        own = func.to_regclass(self._quoted(entities))
         return (
             select(named.c.relname, index.c.indisvalid)
             .join_from(index, named, named.c.oid == index.c.indexrelid)
@@ -379,7 +415,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         )
 
     def _quoted(self, table: Table) -> str:
-        return self.engine.dialect.identifier_preparer.format_table(table)
+        return self.dialect.identifier_preparer.format_table(table)
 
     @asynccontextmanager
     async def _autocommit(self) -> AsyncIterator[AsyncConnection]:
@@ -409,24 +445,24 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
                     above = await self._mod_above(work, ids, mod)
                     return None if above == mod else stored(above)
 
-                if await self._copy(work.driver, self.tables.entities, stored(mod), later):
+                if await self._copy(work, self.tables.entities, stored(mod), later):
                     await self._replace_live(work, loaded)
                 elif live := [(row.id, row.live) for row in loaded if row.live is not None]:
                     await work.fetch(changing.put_live, rows=as_rows(live))
 
     async def _copy(
         self,
-        driver: asyncpg.Connection[Any],
+        work: CopyWork,
         target: Table,
-        rows: Iterable[Any],
-        instead: Callable[[], Awaitable[Iterable[Any] | None]] | None = None,
+        rows: Iterable[tuple[str, str]],
+        instead: Callable[[], Awaitable[Iterable[tuple[str, str]] | None]],
     ) -> bool:
-        """COPY rows into a table, inside the connection's transaction, replacing by key.
+        """COPY rows into a table, inside of a transaction, replacing by key.
 
         The rows are taken as they are sent, so that making them overlaps with the server's work.
 
         Args:
-            driver: The connection.
+            work: The transaction.
             target: The table.
             rows: The rows.
             instead: Asked when rows are to be replaced; returns other rows to replace them by, None
@@ -437,17 +473,17 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         """
         rows, again = tee(rows)
         try:
-            async with driver.transaction():  # a savepoint, for a key that exists ends the COPY
-                await _copy_into(driver, target, rows)
-        except asyncpg.PostgresError as exc:
+            async with work.savepoint():  # for a key that exists ends the COPY
+                await work.copy_texts(target, rows)
+        except Exception as exc:
             if not is_key_conflict(exc):
                 raise
             staging = statements.staging_of(target)
-            await driver.execute(self._compiled(CreateTable(staging))[0])
-            replacing = None if instead is None else await instead()
-            await _copy_into(driver, staging, again if replacing is None else replacing)
-            upsert = statements.upsert(target, "postgresql", staging)
-            await driver.execute(self._compiled(upsert)[0])
+            await work.execute(CreateTable(staging))
+            replacing = await instead()
+            await work.copy_texts(staging, again if replacing is None else replacing)
+            await work.execute(statements.upsert(target, "postgresql", staging))
+            await work.drop(staging)
             return True
         return False
 
@@ -460,10 +496,10 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
                 return await self._look(changing.merge_live_of_all, rows=rows, count=len(changes))
 
             try:
-                if await repeated(merge):
+                if await self._repeated(merge):
                     return
             except StorageError as exc:  # one is being removed
-                if getattr(exc.__cause__, "sqlstate", None) != _NO_SUCH_ROW:
+                if sqlstate_of(exc) != _NO_SUCH_ROW:
                     raise
         # Nothing was changed: one is not there, and it is for this to say which.
         await super()._change_live(changes)
@@ -473,9 +509,11 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
             return set()
         try:
             found = await work.fetch(changing.merge_live, rows=_live_rows(changes))
-        except asyncpg.ForeignKeyViolationError as exc:  # removed since it was looked up
-            id = str(exc.detail).partition(")=(")[2].partition(")")[0]
-            raise UnknownEntityError(id) from None
+        except Exception as exc:
+            if sqlstate_of(exc) != _NO_SUCH_ROW:
+                raise
+            # Removed since it was looked up.
+            raise UnknownEntityError(detail_of(exc).partition(")=(")[2].partition(")")[0]) from None
         return {id for (id,) in found}
 
     # ---- transactions on the driver -------------------------------------------------------------
@@ -485,13 +523,14 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         # Read committed, whatever a host's engine is set to: under stricter levels a row lock that
         # was waited for fails.
         async with self._driver() as driver, driver.transaction(isolation="read_committed"):
-            yield _DriverWork(driver, self._prepared)
+            yield _DriverWork(driver, self._prepared, self._compiled)
 
     async def _look(self, statement: Statement, **values: Any) -> Rows:
         await self._ready()
         with database_errors(self.url):
             async with self._driver() as driver:
-                return await _DriverWork(driver, self._prepared).fetch(statement, **values)
+                work = _DriverWork(driver, self._prepared, self._compiled)
+                return await work.fetch(statement, **values)
 
     # ---- being told of changes ------------------------------------------------------------------
 
@@ -538,15 +577,77 @@ class _DriverWork:
         self,
         driver: asyncpg.Connection[Any],
         prepared: Callable[[Statement], Prepared],
+        compiled: Callable[[Any], tuple[str, list[Any]]],
     ) -> None:
-        self.driver = driver
+        self._driver = driver
         self._prepared = prepared
+        self._compiled = compiled
 
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement and return its rows; none of one that returns none."""
         prepared = self._prepared(statement)
-        rows: Rows = await self.driver.fetch(prepared.sql, *prepared.args(values))
+        rows: Rows = await self._driver.fetch(prepared.sql, *prepared.args(values))
         return rows
+
+    async def change(self, statement: Statement, **values: Any) -> int:
+        """Run a statement and return how many rows it changed."""
+        prepared = self._prepared(statement)
+        return count_of(await self._driver.execute(prepared.sql, *prepared.args(values)))
+
+    async def execute(self, statement: Executable) -> int:
+        """Run a statement that is not built again, and return how many rows it changed."""
+        sql, args = self._compiled(statement)
+        return count_of(await self._driver.execute(sql, *args))
+
+    async def copy_in(self, target: Table, rows: Iterable[bytes]) -> int:
+        """COPY rows in the binary format into a table, and return how many they were."""
+        return await copy_by_asyncpg(
+            self._driver, target.name, target.schema, columns_of(target), rows
+        )
+
+    async def copy_texts(self, target: Table, rows: Iterable[tuple[str, str]]) -> None:
+        """COPY rows of a text and of JSON as text into a table."""
+        await self._driver.copy_records_to_table(
+            target.name, schema_name=target.schema, columns=columns_of(target), records=rows
+        )
+
+    def savepoint(self) -> AbstractAsyncContextManager[object]:
+        """Open a transaction in the transaction, of which an error leaves nothing behind."""
+        inner: AbstractAsyncContextManager[object] = self._driver.transaction()
+        return inner
+
+    async def drop(self, staging: Table) -> None:
+        """Leave a staging table to the end of the transaction."""
+
+
+class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
+    """A `TimescaleAdapter` in a session."""
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        session: AnySession,
+        tables: Tables | None = None,
+        prefix: str = "",
+        schema: str | None = None,
+        **settings: Any,
+    ) -> None:
+        check_alone(dsn and "a dsn", settings)
+        self._take_part(session, "postgresql", prefix=prefix, schema=schema, tables=tables)
+        self.tables = replace(self.tables, tag_index=None, word_index=None)
+
+    async def _has_search_index(self) -> bool:
+        entities = await self._new_work().located_table(self.tables.entities)
+        return bool(await self._fetch(self._select_search_index(entities)))
+
+    async def _change_live(self, changes: Mapping[str, Entity]) -> None:
+        # What refers to an entity that is just being removed would end the host's transaction.
+        await PostgresHistory._change_live(self, changes)
+
+    async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
+        # COPY to read with would prepare a statement by a name that is not the host's.
+        return await self._his_columns_packed(points, span)
 
 
 def _live_rows(changes: Mapping[str, Entity]) -> str:
@@ -602,13 +703,6 @@ async def _idle(connection: AsyncConnection) -> Any:
     if driver.is_in_transaction():  # a host's "connect" event began it
         await connection.run_sync(lambda sync: sync.connection.commit())
     return driver
-
-
-async def _copy_into(driver: asyncpg.Connection[Any], target: Table, rows: Iterable[Any]) -> None:
-    columns = [column.name for column in statements.stored_columns(target)]
-    await driver.copy_records_to_table(
-        target.name, schema_name=target.schema, columns=columns, records=rows
-    )
 
 
 def _checked(engine: AsyncEngine, dsn: str | None) -> AsyncEngine:

@@ -172,8 +172,10 @@ def _this_instant(element: ThisInstant, compiler: SQLCompiler, **kw: Any) -> str
 
 @compiles(CurrentCursor)
 def _current_cursor(element: CurrentCursor, compiler: SQLCompiler, **kw: Any) -> str:
-    # Without its xmin, which the list of open transactions makes needless.
-    return r"regexp_replace(CAST(pg_current_snapshot() AS TEXT), '^\d+:', '')"
+    # Without its xmin, which the list of open transactions makes needless; and with its own, which
+    # is not in that list, for it may go on to change what has been seen of it.
+    own = "coalesce(',' || CAST(pg_current_xact_id_if_assigned() AS TEXT), '')"
+    return rf"(regexp_replace(CAST(pg_current_snapshot() AS TEXT), '^\d+:', '') || {own})"
 
 
 @compiles(ChangedSince)

@@ -1,0 +1,1 @@
+"""An application of somebody's own, with hsorm in it."""

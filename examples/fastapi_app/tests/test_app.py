@@ -1,0 +1,120 @@
+"""The application's tests: each in a transaction that is rolled back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from devices_app.database import make_engine, own_config, upgrade
+from devices_app.main import get_session, make_app
+from devices_app.models import Upload
+from sqlalchemy import Connection, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from alembic import command
+from hsorm.storage import bind
+
+_URLS = ["sqlite", *([url] if (url := os.environ.get("TEST_DATABASE_URL")) else [])]
+_METER = {"meter": {"_kind": "marker"}, "geoCity": "Oslo"}
+_READINGS = [{"ts": f"2024-03-01T10:{n:02}:00Z", "kw": n / 2} for n in range(60)]
+
+
+@pytest.fixture(scope="session", params=_URLS, ids=lambda url: url.partition(":")[0])
+async def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[AsyncEngine]:
+    """A database with all tables; that of TEST_DATABASE_URL is to be an empty one."""
+    url = request.param
+    if url == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('app') / 'test.db'}"
+    made = make_engine(url)
+    await upgrade(made)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
+    """The session of every request in a test; nothing of it stays."""
+    async with AsyncSession(engine, expire_on_commit=False) as opened:
+        yield opened
+        await opened.rollback()
+
+
+@pytest.fixture
+async def client(engine: AsyncEngine, session: AsyncSession) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody called Ada."""
+    app = make_app(engine)
+
+    async def one_request() -> AsyncIterator[AsyncSession]:
+        async with session.begin_nested():  # instead of a transaction of its own
+            yield session
+
+    app.dependency_overrides[get_session] = one_request
+    transport = httpx.ASGITransport(app)
+    headers = {"x-user": "Ada"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://t", headers=headers) as made:
+        await made.post("/users", json={"name": "Ada"})
+        yield made
+
+
+async def _add(client: httpx.AsyncClient, id: str, tags: dict[str, Any]) -> httpx.Response:
+    return await client.post("/devices", json={"id": id, "serial": id.upper(), "tags": tags})
+
+
+async def test_devices_are_found_by_a_filter(client: httpx.AsyncClient) -> None:
+    await _add(client, "meter-1", _METER)
+    await _add(
+        client, "sub-1", {"meter": _METER["meter"], "meterRef": {"_kind": "ref", "val": "meter-1"}}
+    )
+
+    all_ = (await client.get("/devices")).json()
+    found = (await client.get("/devices", params={"filter": 'meterRef->geoCity == "Oslo"'})).json()
+
+    assert {device["id"] for device in all_} == {"meter-1", "sub-1"}
+    assert [(device["id"], device["owner"]) for device in found] == [("sub-1", "Ada")]
+
+
+async def test_readings_are_kept_with_who_sent_them(
+    client: httpx.AsyncClient, session: AsyncSession
+) -> None:
+    await _add(client, "meter-1", _METER)
+    sent = await client.post("/devices/meter-1/readings", json=_READINGS)
+    read = await client.get("/devices/meter-1/readings", params={"range": "2024-03-01"})
+
+    assert sent.status_code == 201
+    assert [item["kw"] for item in read.json()] == [reading["kw"] for reading in _READINGS]
+    assert await session.scalar(select(Upload.readings)) == 60
+
+
+async def test_neither_is_kept_where_one_is_refused(
+    client: httpx.AsyncClient, session: AsyncSession
+) -> None:
+    await _add(client, "meter-1", _METER)
+    old = [*_READINGS, {"ts": "1900-01-01T00:00:00Z", "kw": 1}]
+    refused = await client.post("/devices/meter-1/readings", json=old)
+
+    assert refused.status_code == 422
+    assert "item 60" in refused.json()["detail"]
+    assert await session.scalar(select(func.count()).select_from(Upload)) == 0
+    assert await bind(session).his_read("meter-1.power", "2024-03-01") == []
+
+
+async def test_what_is_wrong_is_said(client: httpx.AsyncClient) -> None:
+    wrong = await client.get("/devices", params={"filter": "meter and"})
+    unknown = await client.get("/devices/nothing/readings")
+    nobody = await client.post("/devices", json={"id": "x", "serial": "x"}, headers={"x-user": "?"})
+
+    assert (wrong.status_code, unknown.status_code, nobody.status_code) == (422, 404, 401)
+    assert "column 10" in wrong.json()["detail"]
+
+
+async def test_the_applications_own_migrations_see_no_difference(engine: AsyncEngine) -> None:
+    def check(connection: Connection) -> None:
+        command.check(own_config(connection))
+
+    async with engine.connect() as connection:
+        await connection.run_sync(check)

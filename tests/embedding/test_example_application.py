@@ -1,0 +1,63 @@
+"""The example application: its own tests, and one command that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples" / "fastapi_app"
+
+
+@pytest.mark.parametrize("postgres_server", ["postgres"], indirect=True)
+async def test_its_tests_pass(fresh_postgres_url: str) -> None:
+    """On SQLite, and on PostgreSQL."""
+    url = fresh_postgres_url.replace("postgresql://", "postgresql+asyncpg://")
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini"]
+    run = await asyncio.create_subprocess_exec(
+        *(sys.executable, *command),
+        cwd=FOLDER,
+        env={**os.environ, "TEST_DATABASE_URL": url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await run.communicate()
+
+    assert run.returncode == 0, told.decode()
+
+
+async def test_one_command_runs_it(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"sqlite+aiosqlite:///{tmp_path}/app.db"
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "devices_app", str(port)),
+        cwd=FOLDER,
+        env={**os.environ, "DATABASE_URL": url},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await _first_answer(client, server)
+    finally:
+        server.terminate()
+        await server.wait()
+
+    assert (answer.status_code, answer.json()) == (200, [])
+
+
+async def _first_answer(
+    client: httpx.AsyncClient, server: asyncio.subprocess.Process
+) -> httpx.Response:
+    while server.returncode is None:
+        try:
+            return await client.get("/devices")
+        except httpx.ConnectError:  # it is still making its tables
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"the server has ended: {server.returncode}")
