@@ -1,13 +1,14 @@
 """Where Alembic runs our migrations: on a connection that it is given, or on HSORM_URL.
 
-Arguments (`-x name=value`): `url`, `schema`, `prefix`, `timescale=auto|require|off`, and
-`lose_data=yes` for a downgrade that drops rows.
+Arguments (`-x name=value`): `url`, `schema`, `prefix`, `timescale=auto|require|off`,
+`postgis=auto|require|off`, and `lose_data=yes` for a downgrade that drops rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from logging.config import fileConfig
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 from alembic import context
+from hsorm.sql.geo import GEO_COLUMN, GEO_INDEX
 from hsorm.sql.indexes import is_declared
 from hsorm.sql.migrate import VERSION_TABLE
 from hsorm.sql.models import make_tables
@@ -40,12 +42,14 @@ def setting(name: str, default: Any = None) -> Any:
 
 
 prefix, schema = setting("prefix", ""), setting("schema")
-if setting("timescale", "auto") not in ("auto", "require", "off"):
-    raise SystemExit(f"timescale={setting('timescale')}: auto, require or off")
+for extension in ("timescale", "postgis"):
+    if setting(extension, "auto") not in ("auto", "require", "off"):
+        raise SystemExit(f"{extension}={setting(extension)}: auto, require or off")
 config.attributes.update(
     prefix=prefix,
     schema=schema,
     timescale=setting("timescale", "auto"),
+    postgis=setting("postgis", "auto"),
     lose_data=setting("lose_data") == "yes",
 )
 metadata = MetaData()
@@ -66,8 +70,16 @@ def include_object(
     """Leave the GIN index to the database that has such indexes, and declared ones to people."""
     if type_ == "index" and reflected and is_declared(object_.table.name, name):
         return False
+    if reflected and is_geo(object_.table.name if type_ != "table" else "", type_, name):
+        return False
     is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
     return not is_gin or context.get_context().dialect.name == "postgresql"
+
+
+def is_geo(table: str, type_: str, name: str | None) -> bool:
+    """Tell whether this is the column, or its index, that only databases with PostGIS have."""
+    own = {"column": GEO_COLUMN, "index": f"{prefix}entities_{GEO_INDEX}"}
+    return table == f"{prefix}entities" and own.get(type_) == name
 
 
 def run(connection: Connection | None, **options: Any) -> None:
@@ -85,7 +97,9 @@ def run(connection: Connection | None, **options: Any) -> None:
     )
     if connection is not None and connection.dialect.name == "sqlite":
         _begin_on_sqlite(connection)
-    with context.begin_transaction():
+    with context.begin_transaction(), warnings.catch_warnings():
+        # A type that SQLAlchemy does not know without GeoAlchemy2, of a column that is left out.
+        warnings.filterwarnings("ignore", "Did not recognize type 'geography'")
         if connection is not None and connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             if schema is not None:
