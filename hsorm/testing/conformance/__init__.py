@@ -37,6 +37,7 @@ from hsorm.testing.conformance.history_batches import (  # noqa: E402
     HistoryClearTests,
 )
 from hsorm.testing.conformance.kinds import KindTests  # noqa: E402
+from hsorm.testing.conformance.kit import Make, Offer, suite  # noqa: E402
 from hsorm.testing.conformance.live import LiveTagTests  # noqa: E402
 from hsorm.testing.conformance.nav import NavTests, NavTreeTests  # noqa: E402
 from hsorm.testing.conformance.points import PointTests  # noqa: E402
@@ -84,9 +85,11 @@ __all__ = [
     "KindTests",
     "LiveTagTests",
     "LoadTests",
+    "Make",
     "ModTests",
     "NavTests",
     "NavTreeTests",
+    "Offer",
     "PointTests",
     "ReadTests",
     "RefTests",
@@ -100,4 +103,5 @@ __all__ = [
     "WatchFilterTests",
     "WatchStreamTests",
     "WatchTests",
+    "suite",
 ]
