@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
 from alembic import context
-from hsorm.sql.geo import GEO_COLUMN, GEO_INDEX
+from hsorm.sql.geo import is_geo
 from hsorm.sql.indexes import is_declared
 from hsorm.sql.migrate import VERSION_TABLE
 from hsorm.sql.models import make_tables
@@ -70,16 +70,10 @@ def include_object(
     """Leave the GIN index to the database that has such indexes, and declared ones to people."""
     if type_ == "index" and reflected and is_declared(object_.table.name, name):
         return False
-    if reflected and is_geo(object_.table.name if type_ != "table" else "", type_, name):
+    if reflected and is_geo(f"{prefix}entities", object_, name, type_):
         return False
     is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
     return not is_gin or context.get_context().dialect.name == "postgresql"
-
-
-def is_geo(table: str, type_: str, name: str | None) -> bool:
-    """Tell whether this is the column, or its index, that only databases with PostGIS have."""
-    own = {"column": GEO_COLUMN, "index": f"{prefix}entities_{GEO_INDEX}"}
-    return table == f"{prefix}entities" and own.get(type_) == name
 
 
 def run(connection: Connection | None, **options: Any) -> None:

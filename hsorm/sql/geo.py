@@ -49,6 +49,7 @@ __all__ = [
     "InRing",
     "WithinCircle",
     "column_of",
+    "is_geo",
     "is_in",
     "select_geo_schema",
 ]
@@ -121,6 +122,19 @@ class WithinCircle(Construct):
 def column_of(entities: Table) -> ColumnElement[Any]:
     """Return the geography column of our own table of entities, which no model has."""
     return ColumnClause(GEO_COLUMN, _selectable=entities)
+
+
+def is_geo(entities: str, object_: Any, name: str | None, type_: str) -> bool:
+    """Tell whether something in the database is the column, or its index, that no model has.
+
+    Args:
+        entities: The name of the table of entities.
+        object_: What Alembic's `include_object` is given, and so are the others.
+        name: Its name.
+        type_: Its type.
+    """
+    own = {"column": GEO_COLUMN, "index": f"{entities}_{GEO_INDEX}"}
+    return own.get(type_) == name and object_.table.name == entities
 
 
 def select_geo_schema(entities: str) -> Select[Any]:
