@@ -3,10 +3,10 @@ BIN := .venv/bin
 SECONDS ?= 300
 # Tests wait for servers, leases and time-outs more than they compute.
 WORKERS ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
-SOURCES := hsorm alembic tests benchmarks scripts
+SOURCES := hsorm hsorm_pytest.py alembic examples tests benchmarks scripts
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-history bench-redis check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-history bench-redis bench-geo check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -71,6 +71,9 @@ bench-history: setup servers  ## Measure history beside COPY, SQL and ADBC by ha
 
 bench-redis: setup servers  ## Measure Redis beside redis-py by hand and beside haystack-py
 	$(BIN)/python -m benchmarks.redis
+
+bench-geo: setup servers  ## Measure where entities are, with PostGIS and without
+	$(BIN)/python -m benchmarks.geo
 
 check: lint types test-fast  ## What to run before a commit
 
