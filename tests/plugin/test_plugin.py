@@ -92,6 +92,15 @@ def test_every_way_to_run_a_test(run: Run, where: str) -> None:
     result.assert_outcomes(passed=6)
 
 
+def test_plugins_that_are_named_one_by_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without autoload pytest-asyncio goes by another name."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    result = run(_EVERY_WAY, "-p", "pytest_asyncio.plugin", "-p", "anyio", "--hs-storage=sqlite")
+
+    result.assert_outcomes(passed=6)
+
+
 def test_auto_mode_with_loops_of_the_session(run: Run) -> None:
     code = """
         import pytest
