@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the async fixtures, and what sums up the findings of the conformance kit."""
     made = _fixtures("anyio", pytest.fixture)
-    if config.pluginmanager.has_plugin("asyncio"):
+    if _has_asyncio(config):
         import pytest_asyncio
 
         # An async fixture runs in the loop of one scope, which has to be that of the test.
@@ -46,6 +46,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # The controller of pytest-xdist hears of every test; its workers print nothing.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Report(), "hsorm-conformance")
+
+
+def _has_asyncio(config: pytest.Config) -> bool:
+    # By the name of its entry point, or by its module: `-p pytest_asyncio.plugin`.
+    names = ("asyncio", "pytest_asyncio.plugin")
+    return any(config.pluginmanager.has_plugin(name) for name in names)
 
 
 # ---- fixtures -----------------------------------------------------------------------------------
@@ -116,7 +122,7 @@ def _runner_of(request: pytest.FixtureRequest) -> str:
     if not inspect.iscoroutinefunction(function):
         return "none"
     marker = request.node.get_closest_marker("asyncio")
-    if marker is not None and request.config.pluginmanager.has_plugin("asyncio"):
+    if marker is not None and _has_asyncio(request.config):
         default = request.config.getini("asyncio_default_test_loop_scope")
         return f"asyncio_{marker.kwargs.get('loop_scope') or default}"
     return "anyio" if "anyio_backend" in request.fixturenames else "none"

@@ -9,7 +9,6 @@ navigation, writing, and the history of single points; the rest of `StorageAdapt
 from __future__ import annotations
 
 import datetime as dt
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,10 @@ from hsorm.filter import parse
 from hsorm.filter.ast import Node
 from hsorm.filter.evaluate import compile_predicate
 from hsorm.his.checks import check_items, reading_point, writing_point
-from hsorm.his.span import Range, Span, span_of
+from hsorm.his.span import Range, span_of
 from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
+from hsorm.ops import entities as rules
 from hsorm.ops.display import dis_key
-from hsorm.ops.entities import (
-    as_read,
-    check_loaded,
-    check_new,
-    check_update,
-    merge,
-    next_mod,
-    stamp,
-)
 from hsorm.ops.geo import Area, compile_area
 from hsorm.ops.nav import ROOTS, below, nav_rows
 from hsorm.ops.search import compile_search, search_words
@@ -86,7 +77,7 @@ class JsonAdapter:
         beside.replace(self.path)  # whole or not at all
 
     def _next_mod(self) -> dt.datetime:
-        self._mod = next_mod(_now(), self._mod)
+        self._mod = rules.next_mod(_now(), self._mod)
         return self._mod
 
     # ---- reading --------------------------------------------------------------------------------
@@ -117,7 +108,7 @@ class JsonAdapter:
 
     def _copy(self, id: str) -> Entity:
         # By way of its text: callers may change what they get, in any depth.
-        return as_read(hayson.decode_entity(hayson.encode_entity(self._entities[id])))
+        return rules.as_read(hayson.decode_entity(hayson.encode_entity(self._entities[id])))
 
     async def read_count(
         self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
@@ -144,14 +135,14 @@ class JsonAdapter:
     # ---- writing --------------------------------------------------------------------------------
 
     async def create(self, entity: Mapping[str, Any]) -> Entity:
-        checked = check_new(entity)
+        checked = rules.check_new(entity)
         if checked["id"].val in self._entities:
             raise EntityExistsError(checked["id"].val)
-        return self._put(stamp(checked, self._next_mod()))
+        return self._put(rules.stamp(checked, self._next_mod()))
 
     async def update(self, entity: Mapping[str, Any]) -> Entity:
-        changes = check_update(entity)
-        return self._put(merge(self._stored(changes["id"].val), changes, self._next_mod()))
+        changes = rules.check_update(entity)
+        return self._put(rules.merge(self._stored(changes["id"].val), changes, self._next_mod()))
 
     async def delete(self, id: Ref | str) -> None:
         val = as_ref(id).val
@@ -162,7 +153,7 @@ class JsonAdapter:
 
     async def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> int:
         mod = self._next_mod()
-        loaded = [stamp(check_loaded(entity), mod) for entity in entities]
+        loaded = [rules.stamp(rules.check_loaded(entity), mod) for entity in entities]
         new = {entity["id"].val: entity for entity in loaded}
         self._entities |= hayson.loads(hayson.dumps(new))
         self._save()
@@ -181,50 +172,22 @@ class JsonAdapter:
 
     # ---- history --------------------------------------------------------------------------------
 
-    async def his_read(
-        self,
-        id: Ref | str,
-        range_str: Range,
-        *,
-        limit: int | None = None,
-        around: bool = False,
-    ) -> list[HisItem]:
-        if around and limit is not None:
-            raise ValueError("a limit and around: give one of them")
+    async def his_read(self, id: Ref | str, range_str: Range) -> list[HisItem]:
         point = reading_point(await self.read_by_id(id))
         span = span_of(range_str, point.zone, _now())
-        items = sorted(self._history.get(point.id, {}).items())
-        stamps = [ts for ts, _ in items]
-        start, end = bisect_left(stamps, span.start), bisect_left(stamps, span.end)
-        if around:
-            start, end = max(start - 1, 0), end + 2
-        if limit is not None:
-            end = min(end, start + max(limit, 0))
         return [
             {"ts": ts.astimezone(point.zone), "val": _with_unit(val, point.unit)}
-            for ts, val in items[start:end]
+            for ts, val in sorted(self._history.get(point.id, {}).items())
+            if span.start <= ts < span.end
         ]
 
-    async def his_write(
-        self,
-        id: Ref | str,
-        items: Iterable[Mapping[str, Any]],
-        *,
-        clip: Span | None = None,
-        clear: Range | None = None,
-    ) -> None:
-        entity, given = await self.read_by_id(id), list(items)
-        if not given and clear is None:
-            return
-        point = writing_point(entity)
-        new = dict(check_items(point, given, clip=clip))
-        kept = dict(self._history.get(point.id, {}))
-        if clear is not None:
-            span = span_of(clear, point.zone, _now())
-            kept = {ts: val for ts, val in kept.items() if not span.start <= ts < span.end}
-        kept |= new
-        self._history[point.id] = {ts: val for ts, val in kept.items() if val is not REMOVE}
-        self._save()
+    async def his_write(self, id: Ref | str, items: Sequence[Mapping[str, Any]]) -> None:
+        entity = await self.read_by_id(id)
+        if items:
+            point = writing_point(entity)
+            kept = self._history.get(point.id, {}) | dict(check_items(point, items))
+            self._history[point.id] = {ts: val for ts, val in kept.items() if val is not REMOVE}
+            self._save()
 
 
 def _with_unit(val: Any, unit: str | None) -> Any:

@@ -25,7 +25,10 @@ The kit opens it by `async with`. A storage that is in no folder has to be empty
 """
 
 Offer: TypeAlias = type | str
-"""A protocol of `hsorm.storage.protocol`, or the name of one call."""
+"""A protocol of `hsorm.storage.protocol`, or the name of one call.
+
+A protocol is offered as a whole; a call by its name only with the parameters that it has.
+"""
 
 _PROTOCOLS: Final = tuple(
     found
@@ -113,23 +116,21 @@ def _class(tests: type, name: str, topic: str) -> type:
     )
 
 
-_Calls: TypeAlias = Mapping[str, Collection[str]]
-"""The parameters of each call that is offered."""
+_Calls: TypeAlias = Mapping[str, Collection[str] | None]
+"""The parameters of each call that is offered; None for those that the adapter's own call has."""
 
 
 def _calls_of(offers: Iterable[Offer]) -> _Calls:
-    calls: dict[str, set[str]] = {}
-    of: type
-    names: list[str]
+    calls: dict[str, set[str] | None] = {}
     for offer in offers:
         if isinstance(offer, str) and offer in _CONTRACT:
-            of, names = StorageAdapter, [offer]
+            calls[offer] = None
         elif isinstance(offer, type) and offer in _PROTOCOLS:
-            of, names = offer, _public(offer)
+            for name in _public(offer):
+                known = calls.get(name) or set()
+                calls[name] = known | set(signature(getattr(offer, name)).parameters)
         else:
             raise ValueError(f"{offer!r} is neither a protocol of StorageAdapter nor a call of it")
-        for name in names:
-            calls.setdefault(name, set()).update(signature(getattr(of, name)).parameters)
     return calls
 
 
@@ -150,14 +151,16 @@ class _Offering:
     def __getattr__(self, name: str) -> Any:
         if name not in _CONTRACT:
             return getattr(self._adapter, name)
-        parameters = self._offered.get(name)
-        if parameters is None:
+        if name not in self._offered:
             pytest.skip(f"not offered: {name}")
+        own = getattr(self._adapter, name)
+        asked = self._offered[name]
+        parameters = signature(own).parameters if asked is None else asked
 
         def call(*args: Any, **named: Any) -> Any:
-            # A protocol may ask for less of a call than another that widens it.
+            # A protocol may ask for less of a call than another one that widens it.
             for more in sorted(named.keys() - parameters):
                 pytest.skip(f"not offered: {name}({more}=)")
-            return getattr(self._adapter, name)(*args, **named)
+            return own(*args, **named)
 
         return call
