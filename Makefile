@@ -4,6 +4,8 @@ SECONDS ?= 300
 # Tests wait for servers, leases and time-outs more than they compute.
 WORKERS ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
 SOURCES := hsorm hsorm_pytest.py alembic examples tests benchmarks scripts
+# Each worker and each command line that the tests start would compile everything for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup format lint types test test-fast servers servers-stop demo migration fuzz soak bench bench-filters bench-live bench-history bench-redis bench-geo check clean

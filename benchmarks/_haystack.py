@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
-__all__ = ["Haystack", "Measured", "haystack_python", "open_haystack", "run_haystack"]
+__all__ = [
+    "Haystack",
+    "Measured",
+    "haystack_python",
+    "haystack_server_python",
+    "open_haystack",
+    "run_haystack",
+]
 
 _RELEASE = "0.1.10"
+_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 _SCRIPT = Path(__file__).with_name("_haystack_py.py")
 
 
@@ -42,17 +53,41 @@ def haystack_python(driver: str | None = None) -> Path | None:
         None where there is no Python 3.13, which haystack-py needs, or pip cannot install it.
     """
     driver = driver or f"asyncpg=={version('asyncpg')}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "hsorm-benchmarks" / f"haystack-py-{_RELEASE}"
+    name = f"haystack-py-{_RELEASE}"
     if not driver.startswith("asyncpg"):
-        folder = folder.with_name(f"{folder.name}-{driver.replace('==', '-')}")
-    found = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        python = next(_pythons(), None)
-        if python is None or not _install(python, folder, driver):
-            return None
-        (folder / ".ready").touch()
-    return found
+        name = f"{name}-{driver.replace('==', '-')}"
+    return _environment(name, [f"haystack-py=={_RELEASE}", driver])
+
+
+def haystack_server_python() -> Path | None:
+    """Return a Python with the server of haystack-py, and with all that hsorm needs, but hsorm.
+
+    Returns:
+        None as `haystack_python` does.
+    """
+    project = tomllib.loads(_PROJECT.read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *(f"haystack-py[server]=={_RELEASE}", *project["dependencies"]),
+        *(*extras["postgres"], *extras["redis"]),
+    ]
+    # Another name for other packages: an environment is made once and then taken as it is.
+    digest = sha256("\n".join(wanted).encode()).hexdigest()[:8]
+    return _environment(f"haystack-py-{_RELEASE}-server-{digest}", wanted)
+
+
+def _environment(name: str, wanted: list[str]) -> Path | None:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "hsorm-benchmarks" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making it
+        if not (folder / ".ready").exists():
+            python = next(_pythons(), None)
+            if python is None or not _install(python, folder, wanted):
+                return None
+            (folder / ".ready").touch()
+    return folder / "bin" / "python"
 
 
 def _pythons() -> Iterator[str]:
@@ -65,8 +100,7 @@ def _pythons() -> Iterator[str]:
             yield python
 
 
-def _install(python: str, folder: Path, driver: str) -> bool:
-    wanted = [f"haystack-py=={_RELEASE}", driver]
+def _install(python: str, folder: Path, wanted: list[str]) -> bool:
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted]
     done = subprocess.run(pip, check=False, capture_output=True, text=True)

@@ -28,6 +28,7 @@ __all__ = [
     "PointWriteError",
     "RangeSyntaxError",
     "ReferencedError",
+    "RequestError",
     "SchemaOutdatedError",
     "SearchError",
     "StorageError",
@@ -385,6 +386,22 @@ class InvalidRollupError(HsormError, ValueError):
 
     def __str__(self) -> str:
         return f"rollup: {self.reason}"
+
+
+class RequestError(HsormError, ValueError):
+    """A request to a Haystack server whose grid is none that its op takes.
+
+    Attributes:
+        op: The op.
+        reason: What is wrong and what would be right.
+    """
+
+    def __init__(self, op: str, reason: str) -> None:
+        super().__init__(op, reason)
+        self.op, self.reason = op, reason
+
+    def __str__(self) -> str:
+        return f"{self.op}: {self.reason}"
 
 
 class StorageError(HsormError):

@@ -57,7 +57,12 @@ def city_of(ts: dt.datetime) -> str:
     The city where it leads back to the same zone, else the whole IANA name (`US/Eastern`). A fixed
     offset of whole hours is `GMT+5` and the like (IANA turns the sign around), any other `UTC`.
     """
-    key = _key_of(ts)
+    return _city_of_key(_key_of(ts))
+
+
+# Asked for with every dateTime that is written.
+@lru_cache(maxsize=1024)
+def _city_of_key(key: str) -> str:
     city = key.rsplit("/", 1)[-1]
     return city if _keys_by_city().get(city) == key else key
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -146,7 +147,7 @@ class _Tally:
             self.reasons[backend] = str(noted["missing"])
 
     def lines(self) -> Iterator[str]:
-        for backend in ALL:
+        for backend in dict.fromkeys((*ALL, *self.reasons)):
             if backend in self.reasons:
                 yield f"{backend}: NOT RUN ({self.not_run[backend]}), {self.reasons[backend]}"
             elif self.run[backend]:
@@ -172,3 +173,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # The controller of pytest-xdist hears of every test; its workers print nothing.
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Tally(), "hsorm-backends")
+
+
+def pytest_collection_finish() -> None:
+    # Some 10,000 tests are half a million objects, which every full collection would walk
+    # through again, those that hypothesis asks for included.
+    gc.collect()
+    gc.freeze()

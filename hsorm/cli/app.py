@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hsorm.cli import changing, db, demo, entities, his, load, watch
+from hsorm.cli import changing, db, demo, entities, his, load, serve, watch
 from hsorm.cli._command import DebugOption, UrlOption, report
 
 __all__ = ["app", "run"]
@@ -57,6 +57,7 @@ load.add_to(app)
 entities.add_to(app)
 changing.add_to(app)
 watch.add_to(app)
+serve.add_to(app)
 app.add_typer(his.group, name="his", rich_help_panel="History")
 app.add_typer(db.group, name="db", rich_help_panel="Database")
 

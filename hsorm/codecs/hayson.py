@@ -14,10 +14,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
+from hsorm.codecs._text import text_of
 from hsorm.errors import CodecError
 from hsorm.kinds import (
     MARKER,
@@ -58,11 +59,25 @@ def parse_json(text: str | bytes) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.ValidationError:
-        return json.loads(text)  # a number beyond the doubles, which is INF (F9) to this parser
+        return _parse_infinite(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise _json_error(text, str(exc)) from None
     except RecursionError:
         raise CodecError("JSON is nested too deep") from None
+
+
+def _parse_infinite(text: str | bytes) -> Any:
+    """Parse JSON that has a number beyond the doubles in it, which is INF (F9) to this parser."""
+    try:
+        return json.loads(text_of(text), parse_constant=_no_constant)
+    except json.JSONDecodeError as exc:
+        raise CodecError(f"no JSON: {exc.msg}", exc.lineno, exc.colno) from None
+    except RecursionError:
+        raise CodecError("JSON is nested too deep") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise CodecError(f"no JSON: {name} is none, write the object of a number")
 
 
 def _json_error(text: str | bytes, reason: str) -> CodecError:
@@ -394,12 +409,14 @@ def _encode_ref(value: Ref) -> dict[str, str]:
     return {"_kind": "ref", "val": value.val, "dis": value.dis}
 
 
-def time_text(value: dt.time | dt.datetime) -> str:
-    """Write the time of day as `hh:mm:ss`, with three or six further digits where it has them."""
+def _spec_of(value: dt.time | dt.datetime) -> str:
     micros = value.microsecond
-    spec = "seconds" if micros == 0 else "milliseconds" if micros % 1000 == 0 else "microseconds"
-    wall = value.time() if isinstance(value, dt.datetime) else value.replace(tzinfo=None)
-    return wall.isoformat(spec)
+    return "seconds" if micros == 0 else "milliseconds" if micros % 1000 == 0 else "microseconds"
+
+
+def time_text(value: dt.time) -> str:
+    """Write the time of day as `hh:mm:ss`, with three or six further digits where it has them."""
+    return value.replace(tzinfo=None).isoformat(_spec_of(value))
 
 
 def _encode_datetime(value: dt.datetime) -> dict[str, str]:
@@ -413,17 +430,16 @@ def datetime_text(value: dt.datetime) -> tuple[str, str]:
     """Write an aware datetime as ISO 8601 with its offset (`Z` for zero), and its zone's name."""
     if value.utcoffset() is None:
         raise CodecError(f"{value.isoformat()} has no time zone: a dateTime needs one")
+    if value.tzinfo is dt.UTC:  # as every `mod` is
+        return f"{value.isoformat('T', _spec_of(value))[:-6]}Z", "UTC"
     value = with_zone(value)
     offset = value.utcoffset() or dt.timedelta()
-    if offset == dt.timedelta():
-        zone = "Z"
-    elif offset % dt.timedelta(minutes=1):
+    if offset.seconds % 60:
         # Local mean times before some 1900 have seconds, ISO 8601 has not: the instant counts.
         return datetime_text(value.astimezone(dt.UTC))[0], city_of(value)
-    else:
-        zone = value.isoformat()[-6:]
     # isoformat pads the year to four digits, strftime does not everywhere.
-    return f"{value.date().isoformat()}T{time_text(value)}{zone}", city_of(value)
+    text = value.isoformat("T", _spec_of(value))
+    return text if offset else f"{text[:-6]}Z", city_of(value)
 
 
 def _encode_grid(value: Grid) -> dict[str, Any]:

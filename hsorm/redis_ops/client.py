@@ -261,22 +261,24 @@ class Server:
             return
 
 
-async def _heeded(answer: Awaitable[_T]) -> _T:
+async def _heeded(ask: Callable[[], Awaitable[_T]]) -> _T:
     """Wait for the driver, and raise the cancellation that it may lose on the way.
 
     It sends under `wait_for`, which until Python 3.12 swallows a cancellation that comes as the
-    sending ends.
+    sending ends, or that came while the task was running (Ctrl-C).
     """
     task = asyncio.current_task()
     before = 0 if task is None else task.cancelling()
-    found = await answer
+    if before:
+        await asyncio.sleep(0)  # here comes what is still to come
+    found = await ask()
     if task is not None and task.cancelling() > before:
         raise asyncio.CancelledError
     return found
 
 
 async def _ask(node: Redis, *command: Any) -> Any:
-    return await _heeded(node.execute_command(*command))  # type: ignore[no-untyped-call]
+    return await _heeded(lambda: node.execute_command(*command))  # type: ignore[no-untyped-call]
 
 
 async def _pipelined(
@@ -286,7 +288,7 @@ async def _pipelined(
         for command in commands:
             pipe.execute_command(*command)
         # Raised by the driver, an error would hold the whole command, and so what was in it.
-        answers: list[Any] = await _heeded(pipe.execute(raise_on_error=False))
+        answers: list[Any] = await _heeded(lambda: pipe.execute(raise_on_error=False))
     for answer in answers:
         if isinstance(answer, Exception) and (raises or not _is_own(answer)):
             raise answer

@@ -59,7 +59,7 @@ _OBJ_TEXT: Final = (
 
 
 def included(
-    metadata: MetaData,
+    metadata: MetaData | Sequence[MetaData],
     *,
     prefix: str = "",
     schema: str | None = None,
@@ -70,7 +70,8 @@ def included(
     """Return options for `context.configure` with which our tables are part of the host's.
 
     Args:
-        metadata: The host's tables; ours join them, if `make_tables` has not put them there.
+        metadata: The host's tables; ours join them (the first, of several), if `make_tables` has
+            not put them there.
         prefix: As in `make_tables`.
         schema: As in `make_tables`; None for the database's own, such as `public`.
         timescale: Whether history becomes a hypertable, in the revision that makes it.
@@ -78,7 +79,7 @@ def included(
         own: Other options for `context.configure`; `include_name`, `include_object` and
             `render_item` are asked where ours have nothing to say.
     """
-    names = _Names.of(prefix, schema)
+    names, metadata = _Names.of(prefix, schema), _listed(metadata)
     names.join(metadata)
     options = _options(names, names.hidden, metadata, own)
     plugins = own.get("autogenerate_plugins", ["alembic.autogenerate.*"])
@@ -88,7 +89,7 @@ def included(
 
 
 def beside(
-    metadata: MetaData,
+    metadata: MetaData | Sequence[MetaData],
     *,
     prefix: str = "",
     schema: str | None = None,
@@ -108,7 +109,7 @@ def beside(
         postgis: Whether entities get a geography column, in the revision that makes it.
         own: Other options, as in `included`.
     """
-    names = _Names.of(prefix, schema)
+    names, metadata = _Names.of(prefix, schema), _listed(metadata)
     names.join(metadata)  # foreign keys of the host's may lead to them
     options = _options(names, names.hidden | names.tables, metadata, own)
     options[_OPTION] = _settings(prefix, schema, timescale, postgis)
@@ -298,20 +299,24 @@ class _Names(NamedTuple):
         if tables.word_index is not None:
             hidden.update(tables.word_index.table_names)
         keys = frozenset((schema, name) for name in hidden)
-        return cls(prefix, schema, frozenset(_keys(metadata)), keys)
+        return cls(prefix, schema, frozenset(_keys([metadata])), keys)
 
-    def join(self, metadata: MetaData) -> None:
+    def join(self, metadata: Sequence[MetaData]) -> None:
         """Put our tables among others, unless they are there."""
         if self.tables.isdisjoint(_keys(metadata)):
-            make_tables(metadata, prefix=self.prefix, schema=self.schema)
+            make_tables(metadata[0], prefix=self.prefix, schema=self.schema)
 
 
-def _keys(metadata: MetaData) -> Iterable[_Key]:
-    return ((table.schema, table.name) for table in metadata.tables.values())
+def _listed(metadata: MetaData | Sequence[MetaData]) -> Sequence[MetaData]:
+    return [metadata] if isinstance(metadata, MetaData) else metadata
+
+
+def _keys(metadata: Sequence[MetaData]) -> Iterable[_Key]:
+    return ((table.schema, table.name) for each in metadata for table in each.tables.values())
 
 
 def _options(
-    names: _Names, unseen: frozenset[_Key], metadata: MetaData, own: dict[str, Any]
+    names: _Names, unseen: frozenset[_Key], metadata: Sequence[MetaData], own: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the options of `context.configure`, the host's own among them."""
     schemas = {names.schema, *(schema for schema, _ in _keys(metadata))}

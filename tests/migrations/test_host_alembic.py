@@ -381,6 +381,22 @@ def test_the_schema_of_the_database_is_not_to_be_named(host: Callable[[str], Hos
 
 
 @on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+def test_tables_of_a_host_may_be_in_several_places(host: Callable[[str], Host], env: str) -> None:
+    more = "\nfrom sqlalchemy import Column, Integer, MetaData, Table\nmore = MetaData()\n"
+    more += 'Table("other", more, Column("id", Integer, primary_key=True))\n'
+    app = host(
+        env.replace("\nurl =", f"{more}\nurl =").replace("(Base.metadata", "([Base.metadata, more]")
+    )
+
+    app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+
+    assert app.tables() >= OURS | {"device", "other"}
+
+
+@on_one
 def test_filters_of_the_host_are_asked_too(host: Callable[[str], Host]) -> None:
     own = """
 def include_name(name, type_, parents):

@@ -18,6 +18,9 @@ from alembic import command
 from hsorm.sql import migrate
 from hsorm.sql.urls import engine_url
 
+# Its transaction is open for seconds: not beside tests that bear none; see tests/postgres.
+pytestmark = pytest.mark.xdist_group("long transactions")
+
 _FILL_HISTORY = """
 INSERT INTO history (point_id, ts, val)
 SELECT 'p-' || point, timestamptz '2024-01-01Z' + minute * interval '1 min', minute % 100

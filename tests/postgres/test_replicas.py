@@ -217,6 +217,15 @@ async def test_the_first_read_waits_until_the_replica_has_the_tables(
 
 
 @on_plain
+async def test_a_read_may_be_what_makes_the_tables(
+    lagging: AsyncEngine, store: TimescaleAdapter
+) -> None:
+    both = TimescaleAdapter(engine=lagging, read_engine=lagging)
+
+    assert await both.read_count("id") == 0
+
+
+@on_plain
 async def test_a_replica_without_tables_is_told(
     lagging: AsyncEngine, store: TimescaleAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

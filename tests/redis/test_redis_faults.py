@@ -303,3 +303,18 @@ async def test_a_stream_that_is_cancelled_ends(redis_store: RedisAdapter) -> Non
         following.cancel()
         done, _ = await asyncio.wait([following], timeout=5)
         assert done, turn
+
+
+async def test_a_task_that_is_cancelled_while_it_runs_asks_no_more(
+    redis_store: RedisAdapter,
+) -> None:
+    """As Ctrl-C does, whose signal comes between two lines of it."""
+
+    async def read() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        return await redis_store.read_count("x")
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(read())

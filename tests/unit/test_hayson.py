@@ -308,3 +308,16 @@ def test_an_error_says_in_which_tag_it_is(text: str, where: str) -> None:
 def test_a_number_beyond_the_doubles_is_infinite() -> None:
     """F9, as in Zinc, Trio and filters."""
     assert hayson.loads("[1e999, -1e999]") == [Number(math.inf), Number(-math.inf)]
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [("1e999 x", 7), ("[1e999", 7), ("[1e999, NaN]", None), (b'[1e999,"\xff"]', 9)],
+)
+def test_what_follows_a_number_beyond_the_doubles_has_to_be_json(
+    text: str | bytes, column: int | None
+) -> None:
+    with pytest.raises(CodecError, match=r"no JSON|no UTF-8") as caught:
+        hayson.loads(text)
+
+    assert caught.value.column == column
