@@ -3,12 +3,12 @@ BIN := .venv/bin
 SECONDS ?= 300
 # Tests wait for servers, leases and time-outs more than they compute.
 WORKERS ?= $(shell expr 2 \* `nproc 2>/dev/null || echo 2`)
-SOURCES := hsorm alembic tests benchmarks scripts examples
+SOURCES := hsorm hsorm_pytest.py alembic examples tests benchmarks scripts
 # Each worker and each command line that the tests start would compile everything for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo example migration fuzz soak bench bench-filters bench-live bench-history bench-redis check clean
+.PHONY: help setup format lint types test test-fast servers servers-stop demo example migration fuzz soak bench bench-filters bench-live bench-history bench-redis bench-geo check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ bench-history: setup servers  ## Measure history beside COPY, SQL and ADBC by ha
 
 bench-redis: setup servers  ## Measure Redis beside redis-py by hand and beside haystack-py
 	$(BIN)/python -m benchmarks.redis
+
+bench-geo: setup servers  ## Measure where entities are, with PostGIS and without
+	$(BIN)/python -m benchmarks.geo
 
 check: lint types test-fast  ## What to run before a commit
 

@@ -1,13 +1,14 @@
 """Where Alembic runs our migrations: on a connection that it is given, or on HSORM_URL.
 
-Arguments (`-x name=value`): `url`, `schema`, `prefix`, `timescale=auto|require|off`, and
-`lose_data=yes` for a downgrade that drops rows.
+Arguments (`-x name=value`): `url`, `schema`, `prefix`, `timescale=auto|require|off`,
+`postgis=auto|require|off`, and `lose_data=yes` for a downgrade that drops rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from logging.config import fileConfig
 from typing import Any
 
@@ -33,12 +34,14 @@ def setting(name: str, default: Any = None) -> Any:
 
 
 prefix, schema = setting("prefix", ""), setting("schema")
-if setting("timescale", "auto") not in ("auto", "require", "off"):
-    raise SystemExit(f"timescale={setting('timescale')}: auto, require or off")
+for extension in ("timescale", "postgis"):
+    if setting(extension, "auto") not in ("auto", "require", "off"):
+        raise SystemExit(f"{extension}={setting(extension)}: auto, require or off")
 chosen = Settings(
     prefix=prefix,
     schema=schema,
     timescale=setting("timescale", "auto"),
+    postgis=setting("postgis", "auto"),
     lose_data=setting("lose_data") == "yes",
 )
 
@@ -62,7 +65,9 @@ def run(connection: Connection | None, **options: Any) -> None:
         **ours,
         **options,
     )
-    with context.begin_transaction():
+    with context.begin_transaction(), warnings.catch_warnings():
+        # A type that SQLAlchemy does not know without GeoAlchemy2, of a column that is left out.
+        warnings.filterwarnings("ignore", "Did not recognize type 'geography'")
         prepare(context.get_context(), schema)
         context.run_migrations()
 

@@ -33,6 +33,7 @@ from hsorm.kinds import (
 )
 
 if TYPE_CHECKING:
+    from hsorm.ops.geo import near, within
     from hsorm.sql import Tags, compile_filter
     from hsorm.storage import (
         Change,
@@ -83,9 +84,11 @@ __all__ = [
     "compile_filter",
     "errors",
     "evaluate",
+    "near",
     "open_storage",
     "parse",
     "print_filter",
+    "within",
 ]
 
 # What needs SQLAlchemy is imported when first asked for: that takes thrice as long as the rest.
@@ -105,7 +108,9 @@ _LATER = {
     "TimescaleAdapter": "hsorm.storage.timescale",
     "WatchRows": "hsorm.storage.protocol",
     "compile_filter": "hsorm.sql",
+    "near": "hsorm.ops.geo",
     "open_storage": "hsorm.storage.factory",
+    "within": "hsorm.ops.geo",
 }
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "CursorExpiredError",
     "EntityExistsError",
     "FilterSyntaxError",
+    "GeoError",
     "HisConfigError",
     "HisWriteError",
     "HsormError",
@@ -127,6 +128,22 @@ class SearchError(HsormError, ValueError):
         super().__init__(f"too long a search: {reason}")
         self.text = text
         self.reason = reason
+
+
+class GeoError(HsormError, ValueError):
+    """A place, a distance or an area that is none.
+
+    Attributes:
+        given: What was given.
+        expected: What would be right.
+    """
+
+    def __init__(self, given: object, expected: str) -> None:
+        super().__init__(given, expected)
+        self.given, self.expected = given, expected
+
+    def __str__(self) -> str:
+        return f"{self.given!s} given: expected {self.expected}"
 
 
 class InvalidTagError(HsormError, ValueError):

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,14 +15,15 @@ from typing import Final
 import psycopg
 from pytest_postgresql.janitor import DatabaseJanitor
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
-from sqlalchemy import URL, delete, make_url
+from redis.exceptions import RedisError
+from sqlalchemy import URL, make_url
 
 from hsorm.storage.memory import InMemoryAdapter
 from hsorm.storage.protocol import StorageAdapter
 from hsorm.storage.redis import RedisAdapter
 from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.storage.timescale import TimescaleAdapter
+from hsorm.testing.isolation import clear_redis, clear_sql, drop_prefix
 
 ALL: Final = ("memory", "sqlite", "postgres", "timescale", "redis", "redis-cluster")
 """The backends that run the conformance suite, by the name in test ids."""
@@ -132,25 +133,6 @@ def new_database(backend: str) -> Iterator[str]:
         yield _libpq(server.set(database=name))
 
 
-def drop_prefix(url: str, prefix: str) -> None:
-    """Delete all keys and indexes of a storage in Redis."""
-    with ExitStack() as stack:
-        nodes = [stack.enter_context(Redis.from_url(url))]
-        with suppress(ResponseError):  # no cluster
-            slots = nodes[0].execute_command("CLUSTER", "SLOTS")
-            places = {(node[0].decode(), node[1]) for _, _, node, *_ in slots}
-            nodes = [stack.enter_context(Redis(host=host, port=port)) for host, port in places]
-        for node in nodes:
-            for index in node.execute_command("FT._LIST"):
-                if index.startswith(f"{{{prefix}:".encode()):
-                    node.execute_command("FT.DROPINDEX", index)
-            with node.pipeline(transaction=False) as pipe:
-                for pattern in (f"{{{prefix}:*", f"{prefix}:*"):
-                    for key in node.keys(pattern):
-                        pipe.unlink(key)
-                pipe.execute()
-
-
 # ---- adapters -----------------------------------------------------------------------------------
 
 
@@ -171,16 +153,9 @@ class Backend:
     async def clear(self) -> None:
         """Delete everything: rows only, which is many times faster than new tables."""
         if isinstance(self.store, (SqliteAdapter, TimescaleAdapter)):
-            # As the adapter does it: a test may have had the server end all connections.
-            async with self.store._begin() as connection:
-                tables = self.store.tables
-                await connection.execute(delete(tables.entities))  # which notes the removals
-                for table in tables.entities.metadata.sorted_tables:
-                    await connection.execute(delete(table))
+            await clear_sql(self.store)
         elif isinstance(self.store, RedisAdapter):
-            for bucket in self.store.layout.buckets:
-                node, keep = self.store.server.node(bucket), bucket.fields
-                await node.eval(_CLEAR, 1, bucket.base, keep)
+            await clear_redis(self.store)
 
     def checked_out(self) -> int:
         """Return how many connections somebody has taken from the pool and not given back."""
@@ -189,13 +164,6 @@ class Backend:
         if isinstance(self.store, RedisAdapter):
             return self.store.server.checked_out()
         return 0
-
-
-_CLEAR: Final = """
-for _, key in ipairs(redis.call('KEYS', KEYS[1] .. '*')) do
-  if key ~= ARGV[1] then redis.call('DEL', key) end
-end
-"""
 
 
 def pool_use(store: SqliteAdapter | TimescaleAdapter) -> int:

@@ -14,6 +14,7 @@ from hsorm.cli._session import CliError, Session, UsageError, is_missing_file
 
 if TYPE_CHECKING:
     from hsorm.sql.indexes import Indexed
+    from hsorm.sql.migrate import Extension
     from hsorm.storage._policies import HisPolicies, HisPolicy
     from hsorm.storage.protocol import Versioned
     from hsorm.storage.timescale import TimescaleAdapter
@@ -29,6 +30,10 @@ async def upgrade(
         Literal["auto", "require", "off"],
         typer.Option("--timescale", help="Whether history becomes a hypertable (PostgreSQL)."),
     ] = "auto",
+    postgis: Annotated[
+        Literal["auto", "require", "off"],
+        typer.Option("--postgis", help="Whether entities get a geography column (PostgreSQL)."),
+    ] = "auto",
 ) -> None:
     """Bring the tables to the newest revision; make them where there are none."""
     store = _versioned(session)
@@ -39,7 +44,7 @@ async def upgrade(
             return
         _refuse_newer(store, found)
         with _log_shown(session):
-            await _migrate(store, timescale)
+            await _migrate(store, timescale, postgis)
         session.say(f"{store.url} was upgraded from {found or 'nothing'} to revision {store.head}.")
     finally:
         await store.close()
@@ -273,14 +278,14 @@ def _refuse_newer(store: Versioned, found: str | None) -> None:
         )
 
 
-async def _migrate(store: Versioned, timescale: Literal["auto", "require", "off"]) -> None:
+async def _migrate(store: Versioned, timescale: Extension, postgis: Extension) -> None:
     from alembic.util import CommandError
 
     from hsorm.storage._sql import SqlAdapter
 
     try:
         if isinstance(store, SqlAdapter):
-            await store.upgrade(timescale=timescale)
+            await store.upgrade(timescale=timescale, postgis=postgis)
         else:
             await store.upgrade()
     except CommandError as exc:

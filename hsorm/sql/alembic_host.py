@@ -30,6 +30,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import DispatchPriority, PriorityDispatchResult
 from sqlalchemy import Connection, MetaData
 
+from hsorm.sql.geo import is_geo
 from hsorm.sql.indexes import is_comparable, is_declared
 from hsorm.sql.migrate import (
     HEAD,
@@ -63,6 +64,7 @@ def included(
     prefix: str = "",
     schema: str | None = None,
     timescale: Extension = "auto",
+    postgis: Extension = "auto",
     **own: Any,
 ) -> dict[str, Any]:
     """Return options for `context.configure` with which our tables are part of the host's.
@@ -73,6 +75,7 @@ def included(
         prefix: As in `make_tables`.
         schema: As in `make_tables`; None for the database's own, such as `public`.
         timescale: Whether history becomes a hypertable, in the revision that makes it.
+        postgis: Whether entities get a geography column, in the revision that makes it.
         own: Other options for `context.configure`; `include_name`, `include_object` and
             `render_item` are asked where ours have nothing to say.
     """
@@ -81,7 +84,7 @@ def included(
     options = _options(names, names.hidden, metadata, own)
     plugins = own.get("autogenerate_plugins", ["alembic.autogenerate.*"])
     options["autogenerate_plugins"] = [*plugins, _PLUGIN]
-    options[_OPTION] = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    options[_OPTION] = _settings(prefix, schema, timescale, postgis)
     return options
 
 
@@ -91,6 +94,7 @@ def beside(
     prefix: str = "",
     schema: str | None = None,
     timescale: Extension = "auto",
+    postgis: Extension = "auto",
     **own: Any,
 ) -> dict[str, Any]:
     """Return options for `context.configure` with which autogenerate leaves our tables alone.
@@ -102,13 +106,22 @@ def beside(
         prefix: As in `make_tables`.
         schema: As in `make_tables`.
         timescale: Whether history becomes a hypertable when it is made.
+        postgis: Whether entities get a geography column, in the revision that makes it.
         own: Other options, as in `included`.
     """
     names, metadata = _Names.of(prefix, schema), _listed(metadata)
     names.join(metadata)  # foreign keys of the host's may lead to them
     options = _options(names, names.hidden | names.tables, metadata, own)
-    options[_OPTION] = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    options[_OPTION] = _settings(prefix, schema, timescale, postgis)
     return options
+
+
+def _settings(
+    prefix: str, schema: str | None, timescale: Extension, postgis: Extension
+) -> Settings:
+    return Settings(
+        prefix=prefix, schema=schema, timescale=timescale, postgis=postgis, lose_data=False
+    )
 
 
 def run_beside() -> None:
@@ -159,6 +172,7 @@ def upgrade(
     prefix: str = "",
     schema: str | None = None,
     timescale: Extension = "auto",
+    postgis: Extension = "auto",
 ) -> None:
     """Bring our tables up to a revision of ours, inside a revision of the host's.
 
@@ -170,8 +184,9 @@ def upgrade(
         prefix: As in `make_tables`.
         schema: As in `make_tables`.
         timescale: Whether history becomes a hypertable.
+        postgis: Whether entities get a geography column, in the revision that makes it.
     """
-    settings = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    settings = _settings(prefix, schema, timescale, postgis)
     _run(alembic.op.get_context(), settings, "upgrade", to, since)
 
 
@@ -192,7 +207,9 @@ def downgrade(
         schema: As in `make_tables`.
         lose_data: Whether tables that have rows may be dropped.
     """
-    settings = Settings(prefix=prefix, schema=schema, timescale="auto", lose_data=lose_data)
+    settings = Settings(
+        prefix=prefix, schema=schema, timescale="auto", postgis="auto", lose_data=lose_data
+    )
     _run(alembic.op.get_context(), settings, "downgrade", to, since)
 
 
@@ -367,6 +384,8 @@ def _is_comparable_here(names: _Names, object_: Any, type_: str, reflected: bool
     here = alembic.context.get_context().dialect.name
     table = object_.table
     ours = (table.schema, table.name) in names.tables
+    if ours and reflected and is_geo(f"{names.prefix}entities", object_, object_.name, type_):
+        return False
     if type_ == "column":
         return here == "postgresql" or not ours or object_.identity is None
     if ours and reflected and is_declared(table.name, object_.name):
@@ -414,8 +433,9 @@ def _render(context: AutogenContext, step: _Step) -> str:
     up = (step.before or "") < (step.after or "")
     given = {"since": step.before, "prefix": step.settings["prefix"] or None}
     given["schema"] = step.settings["schema"]
-    if up and step.settings["timescale"] != "auto":
-        given["timescale"] = step.settings["timescale"]
+    wishes = {"timescale": step.settings["timescale"], "postgis": step.settings["postgis"]}
+    if up:
+        given |= {name: wish for name, wish in wishes.items() if wish != "auto"}
     named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
     arguments = ", ".join([repr(step.after or "base"), *named])
     return f"{_MODULE}.{'upgrade' if up else 'downgrade'}({arguments})"

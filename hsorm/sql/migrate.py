@@ -27,14 +27,17 @@ __all__ = [
     "upgrade",
 ]
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The revision that this version of hsorm works with."""
 
 VERSION_TABLE: Final = "hsorm_version"
 """Our own version table, so that a host's migrations and ours do not meet."""
 
 Extension: TypeAlias = Literal["auto", "require", "off"]
-"""Whether to use an extension: where the server offers it, always (or fail), or never."""
+"""Whether to use an extension: where it is to be had, always (or fail), or never.
+
+TimescaleDB is to be had where the server offers it, PostGIS where the database has it already.
+"""
 
 # Two processes that migrate one database at a time: the second waits. Any number, but always the
 # same.
@@ -48,12 +51,14 @@ class Settings(TypedDict):
         prefix: Stands before every name of a table.
         schema: The schema of the tables.
         timescale: Whether history becomes a hypertable.
+        postgis: Whether entities get a geography column.
         lose_data: Whether a downgrade may drop tables that have rows.
     """
 
     prefix: str
     schema: str | None
     timescale: Extension
+    postgis: Extension
     lose_data: bool
 
 
@@ -70,6 +75,7 @@ def config(
     prefix: str = "",
     schema: str | None = None,
     timescale: Extension = "auto",
+    postgis: Extension = "auto",
 ) -> Config:
     """Return an Alembic configuration for our migrations.
 
@@ -78,13 +84,16 @@ def config(
         prefix: As in `make_tables`.
         schema: As in `make_tables`.
         timescale: Whether history becomes a hypertable.
+        postgis: Whether entities get a geography column.
     """
     # Alembic takes a tenth of a second to import, and most connects need no migration.
     from alembic.config import Config
 
     made = Config()
     made.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
-    made.attributes.update(connection=connection, prefix=prefix, schema=schema, timescale=timescale)
+    made.attributes.update(
+        connection=connection, prefix=prefix, schema=schema, timescale=timescale, postgis=postgis
+    )
     return made
 
 
@@ -94,11 +103,12 @@ def upgrade(
     prefix: str = "",
     schema: str | None = None,
     timescale: Extension = "auto",
+    postgis: Extension = "auto",
 ) -> None:
     """Bring the tables of a database to the newest revision, in the connection's transaction."""
     from alembic import command
 
-    made = config(connection, prefix=prefix, schema=schema, timescale=timescale)
+    made = config(connection, prefix=prefix, schema=schema, timescale=timescale, postgis=postgis)
     command.upgrade(made, "head")
 
 

@@ -30,11 +30,14 @@ from sqlalchemy import (
 from sqlalchemy.types import JSON, TypeEngine
 
 from hsorm.codecs.hayson import to_json
+from hsorm.filter import parse
 from hsorm.filter.ast import Node
+from hsorm.ops.geo import Area, located
 from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql.changing import insert_into, live_text
 from hsorm.sql.compile import compile_filter
 from hsorm.sql.constructs import HasTag, IsListed, Variant, bound
+from hsorm.sql.geo import GeoColumn, is_in
 from hsorm.sql.models import Tables
 from hsorm.sql.search import matches_words
 from hsorm.sql.sources import LiveSource
@@ -73,15 +76,19 @@ def _in_use(tables: Tables) -> ColumnElement[bool]:
 
 
 class Search(NamedTuple):
-    """A search, as statements need it.
+    """What is asked for besides a filter, as statements need it.
 
     Attributes:
         words: What `search_words` returned.
-        indexed: Whether there is an index for it.
+        indexed: Whether there is an index for them.
+        area: Where it is to be.
+        geo: The column to find that by, where there is one.
     """
 
     words: tuple[str, ...] = ()
     indexed: bool = False
+    area: Area | None = None
+    geo: GeoColumn | None = None
 
 
 NO_SEARCH: Final = Search()
@@ -89,6 +96,8 @@ NO_SEARCH: Final = Search()
 
 def matching(tables: Tables, filter: str | Node, search: Search = NO_SEARCH) -> ColumnElement[bool]:
     """Return the condition that an entity matches a filter and a search, out of the trash."""
+    if search.area is not None:
+        return _matching_there(tables, filter, search, search.area)
     entities, live = tables.entities, LiveSource(tables.live, LIVE_TAGS)
     condition = compile_filter(
         filter, tags=entities.c.tags, id=entities.c.id, live=live, index=tables.tag_index
@@ -103,6 +112,15 @@ def matching(tables: Tables, filter: str | Node, search: Search = NO_SEARCH) -> 
         return and_(condition, _in_use(tables), has_words)
     # SQLite begins with what stands first, and few things are as rare as what people search for.
     return and_(entities.c.id.in_(listed), condition, _in_use(tables), has_words)
+
+
+def _matching_there(
+    tables: Tables, filter: str | Node, search: Search, area: Area
+) -> ColumnElement[bool]:
+    """Return the condition of `matching` for an area besides."""
+    node = parse(filter) if isinstance(filter, str) else filter
+    inside = is_in(area, tables.entities.c.tags, search.geo)
+    return and_(matching(tables, located(node, area), search._replace(area=None)), inside)
 
 
 def select_entities(
@@ -120,7 +138,7 @@ def select_entities(
         filter: The filter.
         limit: How many at the most.
         ordered: Whether they come by id.
-        search: The words that are to be found in them besides.
+        search: What is asked for besides.
     """
     statement = select(*_row(tables)).where(matching(tables, filter, search))
     if ordered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Dialect, String
@@ -12,9 +12,11 @@ from sqlalchemy.types import JSON, TypeDecorator, TypeEngine
 
 from hsorm.codecs import hayson
 from hsorm.filter.ast import Node
-from hsorm.kinds import Entity
+from hsorm.kinds import Coord, Entity
+from hsorm.ops import geo as places
 from hsorm.sql.compile import compile_filter
 from hsorm.sql.constructs import HasTag
+from hsorm.sql.geo import GeoColumn, is_in
 from hsorm.sql.sources import LiveSource, RefText
 from hsorm.sql.values import TagValue
 
@@ -107,6 +109,49 @@ class Tags(TypeDecorator[Entity]):
         def has(self, name: str) -> ColumnElement[bool]:
             """Return the condition that a tag is there, whatever its value (F30)."""
             return HasTag(self.expr, name)
+
+        def near(
+            self,
+            center: Coord,
+            distance: places.Distance,
+            *,
+            tag: str = "geoCoord",
+            geo: Any = None,
+        ) -> ColumnElement[bool]:
+            """Return the condition that the Coord in a tag is no farther from a place.
+
+            Args:
+                center: The place.
+                distance: `"5km"`, `Number(5, "km")`, or metres.
+                tag: The tag that says where an entity is.
+                geo: A geography column of PostGIS with the same place, whose index is used: see
+                    `hsorm.sql.geography`. The answer is the same without.
+
+            Raises:
+                GeoError: The place or the distance is none.
+            """
+            return self._in(places.near(center, distance, tag=tag), geo)
+
+        def within(
+            self, corners: Iterable[Coord], *, tag: str = "geoCoord", geo: Any = None
+        ) -> ColumnElement[bool]:
+            """Return the condition that the Coord in a tag is in a box or a polygon.
+
+            Args:
+                corners: South-west and north-east, or three corners and more; see
+                    `hsorm.ops.geo.within`.
+                tag: The tag that says where an entity is.
+                geo: As for `near`.
+
+            Raises:
+                GeoError: The corners are none of a box or a polygon.
+            """
+            return self._in(places.within(corners, tag=tag), geo)
+
+        def _in(self, area: places.Area, geo: Any) -> ColumnElement[bool]:
+            if geo is not None and hasattr(geo, "__clause_element__"):
+                geo = geo.__clause_element__()
+            return is_in(area, self.expr, None if geo is None else GeoColumn(geo))
 
         def __getitem__(self, name: Any) -> TagValue:
             """Return the value of a tag: `Device.tags["area"].as_number()`."""

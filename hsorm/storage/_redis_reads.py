@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from hsorm.filter import parse, print_filter
 from hsorm.filter.ast import Node
 from hsorm.filter.evaluate import Predicate, compile_predicate
 from hsorm.kinds import Entity, as_ref
 from hsorm.ops.display import dis_key
+from hsorm.ops.geo import Area, compile_area, located
 from hsorm.ops.search import compile_search, search_words
 from hsorm.redis_ops import query
 from hsorm.redis_ops.entities import entity_of
@@ -27,6 +28,9 @@ from hsorm.storage.protocol import Explanation, Id, Sort
 __all__ = ["Found", "RedisReads"]
 
 _T = TypeVar("_T")
+
+_Besides: TypeAlias = Sequence[Callable[[Mapping[str, Any]], bool]]
+"""What has to be true of an entity besides the filter."""
 
 _MOST: Final = 1_000_000
 """RediSearch returns no more where it sorts (MAXSEARCHRESULTS)."""
@@ -79,23 +83,26 @@ class RedisReads(RedisPoints):
         *,
         sort: Sort = "id",
         search: str | None = None,
+        geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
-        node, words = _node(filter_str), search_words(search)
+        node, besides = _asked_for(filter_str, search, geo)
         most = None if limit is None else max(limit, 0)
         await self._sweep_if_due()
         # The order of display texts is nothing that RediSearch knows (R7).
         first = most if sort == "id" else None
-        found = [one.entity for one in await self._matching(node, words, first)]
+        found = [one.entity for one in await self._matching(node, besides, first)]
         if sort == "dis":
             found.sort(key=dis_key)
         return found if most is None else found[:most]
 
-    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
+    async def read_count(
+        self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
+    ) -> int:
         """Count the entities that match a filter; see `EntityReader.read_count`."""
-        node, words = _node(filter_str), search_words(search)
+        node, besides = _asked_for(filter_str, search, geo)
         await self._sweep_if_due()
-        return await self._anew_if_declared(lambda: self._count(node, words))
+        return await self._anew_if_declared(lambda: self._count(node, besides))
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
@@ -110,19 +117,26 @@ class RedisReads(RedisPoints):
         return [entity_of(found[id][0], found[id][1], id) if id in found else None for id in wanted]
 
     async def explain(
-        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        search: str | None = None,
+        geo: Area | None = None,
     ) -> Explanation:
         """Return the query of a read and what is left to be looked at; see `Explainer.explain`."""
-        node, words = _node(filter_str), search_words(search)
+        node, besides = _asked_for(filter_str, search, geo)
         plan = await self._anew_if_declared(lambda: self._plan(node))
         most = None if limit is None else max(limit, 0)
-        cut = most if _is_exact(plan, words) else None
+        cut = most if _is_exact(plan, besides) else None
         command = selecting(self.layout.buckets[0], _asked(plan), _LOADED, cut)
         told = " ".join(map(str, command)) if plan.query is not None else "nothing matches"
         lines = [f"exact: {print_filter(term)}" for term in plan.exact]
         if plan.residual is not None:
             lines.append(f"residual, on each entity found: {print_filter(plan.residual)}")
-        lines += [f"search, on each entity found: {word}" for word in words]
+        lines += [f"search, on each entity found: {word}" for word in search_words(search)]
+        if geo is not None:
+            lines.append(f"place, of each entity found: {geo}")
         if plan.query is not None:
             for bucket in self.layout.buckets:
                 tree = await self.server.read(
@@ -136,7 +150,7 @@ class RedisReads(RedisPoints):
     async def _matching(
         self,
         node: Node,
-        words: tuple[str, ...] = (),
+        besides: _Besides = (),
         most: int | None = None,
         *,
         stamped: bool = False,
@@ -145,19 +159,19 @@ class RedisReads(RedisPoints):
         if most == 0:
             return []
         fields = _STAMPED if stamped else _LOADED
-        return await self._anew_if_declared(lambda: self._match(node, words, most, fields))
+        return await self._anew_if_declared(lambda: self._match(node, besides, most, fields))
 
     async def _match(
         self,
         node: Node,
-        words: tuple[str, ...],
+        besides: _Besides,
         most: int | None,
         fields: Sequence[str] = _LOADED,
     ) -> list[Found]:
         plan = await self._plan(node)
         if plan.query is None:
             return []
-        cut = most if _is_exact(plan, words) and most is not None and most <= _MOST else None
+        cut = most if _is_exact(plan, besides) and most is not None and most <= _MOST else None
         found: list[Found] = []
         with paused_gc():
             for bucket in self.layout.buckets:
@@ -165,18 +179,17 @@ class RedisReads(RedisPoints):
                 found += map(_found, rows)
         if plan.residual is not None:
             found = await self._decide(plan.residual, found)
-        if words:
-            finds = compile_search(words)
-            found = [one for one in found if finds(one.entity)]
+        for holds in besides:
+            found = [one for one in found if holds(one.entity)]
         found.sort(key=lambda one: one.entity["id"].val)
         return found if most is None else found[:most]
 
-    async def _count(self, node: Node, words: tuple[str, ...]) -> int:
+    async def _count(self, node: Node, besides: _Besides) -> int:
         plan = await self._plan(node)
         if plan.query is None:
             return 0
-        if not _is_exact(plan, words):
-            return len(await self._match(node, words, None))
+        if not _is_exact(plan, besides):
+            return len(await self._match(node, besides, None))
         count = 0
         for bucket in self.layout.buckets:
             count += await self._count_found(bucket, _asked(plan))
@@ -293,8 +306,19 @@ def _is_short(_: object, plan: Plan) -> bool:
     return plan.query is not None and len(plan.query) <= _LONGEST and len(plan.exact) <= _LONGEST
 
 
-def _is_exact(plan: Plan, words: tuple[str, ...]) -> bool:
-    return plan.residual is None and not words
+def _asked_for(filter: str | Node, search: str | None, area: Area | None) -> tuple[Node, _Besides]:
+    """Return the filter that the index is asked, and what is looked at in each entity found."""
+    node, besides = _node(filter), []
+    if area is not None:
+        node = located(node, area)
+        besides.append(compile_area(area))
+    if words := search_words(search):
+        besides.append(compile_search(words))
+    return node, besides
+
+
+def _is_exact(plan: Plan, besides: _Besides) -> bool:
+    return plan.residual is None and not besides
 
 
 def _found(row: Mapping[bytes, Any]) -> Found:

@@ -13,8 +13,10 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, as_ref
 from hsorm.ops.display import dis_key
+from hsorm.ops.geo import Area
 from hsorm.ops.search import search_words
 from hsorm.sql import statements
+from hsorm.sql.geo import GeoColumn
 from hsorm.sql.statements import NO_SEARCH, Search
 from hsorm.storage._sql_core import Rows, entity_of, is_possible
 from hsorm.storage._sql_history import SqlHistory
@@ -53,9 +55,10 @@ class SqlAdapter(SqlHistory, SqlWatches):
         *,
         sort: Sort = "id",
         search: str | None = None,
+        geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
-        wanted = await self._search(search)
+        wanted = await self._search(search, geo)
         if sort == "dis":
             # The order of display texts is nothing that a database knows (R7).
             found = sorted(await self._read(filter_str, None, wanted), key=dis_key)
@@ -68,9 +71,17 @@ class SqlAdapter(SqlHistory, SqlWatches):
         rows = await self._read_rows(filter, most, search)
         return await self._as_of_now([entity_of(*row) for row in rows])
 
-    async def _search(self, text: str | None) -> Search:
+    async def _search(self, text: str | None, area: Area | None) -> Search:
         words = search_words(text)
-        return Search(words, await self._has_search_index()) if words else NO_SEARCH
+        if not words and area is None:
+            return NO_SEARCH
+        indexed = bool(words) and await self._has_search_index()
+        column = await self._geo_column(area) if area is not None else None
+        return Search(words, indexed, area, column)
+
+    async def _geo_column(self, area: Area) -> GeoColumn | None:
+        """Return the column that narrows an area down, None where there is none."""
+        return None
 
     @abstractmethod
     async def _has_search_index(self) -> bool:
@@ -99,9 +110,11 @@ class SqlAdapter(SqlHistory, SqlWatches):
             self.tables, filter, most, ordered=most is not None, search=search
         )
 
-    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
+    async def read_count(
+        self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
+    ) -> int:
         """Count the entities that match a filter; see `EntityReader.read_count`."""
-        wanted = await self._search(search)
+        wanted = await self._search(search, geo)
         await self._sweep_if_due()
         ((count,),) = await self._fetch_count(filter_str, wanted)
         return int(count)
@@ -126,11 +139,16 @@ class SqlAdapter(SqlHistory, SqlWatches):
         return [next(shown) if id in found else None for id in wanted]
 
     async def explain(
-        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        search: str | None = None,
+        geo: Area | None = None,
     ) -> Explanation:
         """Return the statement of a read and its plan; see `Explainer.explain`."""
         most = None if limit is None else max(limit, 0)
-        sql, params = self._compiled_read(filter_str, most, await self._search(search))
+        sql, params = self._compiled_read(filter_str, most, await self._search(search, geo))
         return Explanation(sql, tuple(params), tuple(await self._plan(sql, params)))
 
     def _compiled_read(

@@ -166,16 +166,22 @@ class SqlCore(BaseAdapter, ABC):
             async with self.engine.connect() as connection:
                 return await connection.run_sync(migrate.revision_of, **self._names)
 
-    async def upgrade(self, *, timescale: migrate.Extension = "auto") -> None:
+    async def upgrade(
+        self, *, timescale: migrate.Extension = "auto", postgis: migrate.Extension = "auto"
+    ) -> None:
         """Bring the tables to the newest revision.
 
         Args:
             timescale: Whether history becomes a TimescaleDB hypertable; only looked at when the
                 tables are made.
+            postgis: Whether entities get a geography column with an index for `geo=`; only looked
+                at once, by the revision that makes it. `"auto"` creates no extension.
         """
         with database_errors(self.url):
             async with _alone(), self._begin() as connection:
-                await connection.run_sync(migrate.upgrade, timescale=timescale, **self._names)
+                await connection.run_sync(
+                    migrate.upgrade, timescale=timescale, postgis=postgis, **self._names
+                )
 
     async def create_indexes(
         self, index_tags: Mapping[str, Indexed] | None = None, *, search: bool = False

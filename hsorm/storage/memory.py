@@ -45,6 +45,7 @@ from hsorm.ops.entities import (
     next_mod,
     stamp,
 )
+from hsorm.ops.geo import Area, compile_area, located
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.ops.search import compile_search, search_words
 from hsorm.ops.watch import RETENTION, Change, Changes, WatchRows
@@ -102,19 +103,22 @@ class InMemoryAdapter(BaseAdapter, History):
         *,
         sort: Sort = "id",
         search: str | None = None,
+        geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
         index = self._current().index
-        ids = _matching(index, filter_str, search)
+        ids = _matching(index, filter_str, search, geo)
         entity = index.entities.__getitem__
         key = (lambda id: dis_key(entity(id))) if sort == "dis" else None
         ordered = sorted(ids, key=key)
         wanted = ordered if limit is None else ordered[: max(limit, 0)]
         return [index.copy_of(id) for id in wanted]
 
-    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
+    async def read_count(
+        self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
+    ) -> int:
         """Count the entities that match a filter; see `EntityReader.read_count`."""
-        return len(_matching(self._current().index, filter_str, search))
+        return len(_matching(self._current().index, filter_str, search, geo))
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
@@ -382,13 +386,20 @@ def _applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity 
     return new if old is None or new is None else priority_array.without_lost_array(old, new)
 
 
-def _matching(index: EntityIndex, filter: str | Node, search: str | None) -> Set[str]:
-    words = search_words(search)
-    ids = index.matching(_node(filter))
-    if not words:
-        return ids
-    found, entity = compile_search(words), index.entities.__getitem__
-    return {id for id in ids if found(entity(id))}
+def _matching(
+    index: EntityIndex, filter: str | Node, search: str | None, area: Area | None
+) -> Set[str]:
+    words, node = search_words(search), _node(filter)
+    if area is not None:
+        node = located(node, area)
+    ids, entity = index.matching(node), index.entities.__getitem__
+    if area is not None:
+        inside = compile_area(area)
+        ids = {id for id in ids if inside(entity(id))}
+    if words:
+        found = compile_search(words)
+        ids = {id for id in ids if found(entity(id))}
+    return ids
 
 
 def _node(filter: str | Node) -> Node:

@@ -31,6 +31,7 @@ from hsorm.his.rollup import Fill, Fold
 from hsorm.his.span import Range, Span
 from hsorm.kinds import Entity, Number, Ref
 from hsorm.ops.commits import Committed, Diff
+from hsorm.ops.geo import Area
 from hsorm.ops.nav import NavNode
 from hsorm.ops.refs import DanglingRef
 from hsorm.ops.watch import RETENTION, Change, Changes, WatchRows
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnyId",
+    "Area",
     "ArrowStream",
     "Change",
     "ChangeFeed",
@@ -137,6 +139,7 @@ class EntityReader(Protocol):
         *,
         sort: Sort = "id",
         search: str | None = None,
+        geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter.
 
@@ -148,6 +151,8 @@ class EntityReader(Protocol):
             search: Words that are to be found besides, each at the beginning of a word in any of
                 the entity's Str tags but live ones, cases alike; see `hsorm.ops.search`. A blank
                 text finds everything.
+            geo: Where they are to be besides, made by `hsorm.near` or `hsorm.within`: by the Coord
+                in `geoCoord`, or another tag. What has none there is nowhere.
 
         Returns:
             The entities; each has `id` (with its display text) and `mod`, a dateTime in UTC (rule
@@ -159,8 +164,10 @@ class EntityReader(Protocol):
         """
         ...
 
-    async def read_count(self, filter_str: str | Node, *, search: str | None = None) -> int:
-        """Count the entities that match a filter, and a search as in `read` (rule R9).
+    async def read_count(
+        self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
+    ) -> int:
+        """Count the entities that match a filter, a search and an area as in `read` (rule R9).
 
         Raises:
             FilterSyntaxError: The text is no filter.
@@ -579,7 +586,12 @@ class Explainer(Protocol):
     """Telling how a read is answered; on the backends that have a planner."""
 
     async def explain(
-        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        search: str | None = None,
+        geo: Area | None = None,
     ) -> Explanation:
         """Return the statement of a read by id and its plan; nothing is read.
 

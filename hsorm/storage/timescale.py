@@ -36,8 +36,10 @@ from hsorm.his.arrays import Columns
 from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Entity
+from hsorm.ops.geo import Area
 from hsorm.sql import changing, migrate, statements
 from hsorm.sql.constructs import recording
+from hsorm.sql.geo import GEO_TAG, GeoColumn, column_of, select_geo_schema
 from hsorm.sql.indexes import Indexed
 from hsorm.sql.models import Tables
 from hsorm.sql.search import search_index
@@ -93,6 +95,8 @@ _Statement: TypeAlias = tuple[str, list[Any]]
 
 def _is_short(asked: _Asked, statement: _Statement) -> bool:
     filter = asked[1]
+    if asked[3].area is not None:  # a polygon may have many corners
+        return False
     size = len(filter) if isinstance(filter, str) else size_of(filter)
     return size <= _SHORT_FILTER and len(statement[0]) <= _SHORT_SQL
 
@@ -249,7 +253,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     ) -> _Statement:
         """Return SQL and what is bound in it, for a filter of a known shape without building it."""
         node = parse(filter) if isinstance(filter, str) else filter
-        shape = None if search.words else shape_of(node)
+        shape = None if search.words or search.area is not None else shape_of(node)
         if shape is None:
             return self._compiled(build(node))
         key = use, shape.key
@@ -379,6 +383,20 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     @cached_property
     def _search_index_there(self) -> tuple[str, list[Any]]:
         return self._compiled(self._select_search_index(self.tables.entities))
+
+    async def _geo_column(self, area: Area) -> GeoColumn | None:
+        if area.tag != GEO_TAG:
+            return None
+        found = await self._fetch_compiled(*self._geo_column_there)
+        if not found:
+            return None
+        # Asked each time: others make and drop it. And it is none of the models' columns.
+        ((schema,),) = found
+        return GeoColumn(column_of(self.tables.entities), schema)
+
+    @cached_property
+    def _geo_column_there(self) -> tuple[str, list[Any]]:
+        return self._compiled(select_geo_schema(self._quoted(self.tables.entities)))
 
     async def _remove_indexes(self, indexes: Sequence[Index], *, search: bool) -> list[str]:
         indexes = self._all(indexes, search)

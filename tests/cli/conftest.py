@@ -21,7 +21,8 @@ from hsorm.demo import building
 from hsorm.kinds import Entity, Grid
 from hsorm.sql.migrate import HEAD, VERSION_TABLE
 from hsorm.sql.urls import engine_url
-from tests.backends import KEPT, ServerMissingError, drop_prefix, new_database
+from hsorm.testing.isolation import drop_prefix
+from tests.backends import KEPT, ServerMissingError, new_database
 from tests.conftest import skip_missing
 
 

@@ -215,6 +215,7 @@ def test_memory_needs_files(hsorm: Hsorm, files: dict[str, Path]) -> None:
         ("load",),
         ("load", "x.json", "--format", "xml"),
         ("db", "upgrade", "--timescale", "perhaps"),
+        ("db", "upgrade", "--postgis", "perhaps"),
     ],
 )
 def test_wrong_usage_is_one_line_and_two(hsorm: Hsorm, plant: str, args: tuple[str, ...]) -> None:

@@ -41,6 +41,10 @@ class TestFilters(conformance.FilterTests):
     """One meaning of a filter."""
 
 
+class TestGeo(conformance.GeoTests):
+    """Places."""
+
+
 class TestHabits(conformance.HabitTests):
     """The published interface."""
 

@@ -193,8 +193,8 @@ async def test_included_tables_come_with_the_host_s_revisions(host: Callable[[st
     await use(app)
 
     schema = f", schema={app.schema!r}" if app.schema else ""
-    up = f"    hsorm.sql.alembic_host.upgrade('0003', prefix='hs_'{schema})\n"
-    down = f"    hsorm.sql.alembic_host.downgrade('base', since='0003', prefix='hs_'{schema})\n"
+    up = f"    hsorm.sql.alembic_host.upgrade('0004', prefix='hs_'{schema})\n"
+    down = f"    hsorm.sql.alembic_host.downgrade('base', since='0004', prefix='hs_'{schema})\n"
     assert up in written
     assert down in written
     assert "\nimport hsorm.sql.alembic_host\nimport hsorm.sql.types\n" in written
@@ -240,17 +240,17 @@ def test_a_newer_hsorm_is_a_revision_more(host: Callable[[str], Host]) -> None:
     app = host(INCLUDED)
     app.write("first")
     only_0001 = app.folder / "migrations" / "versions" / "first_first.py"
-    only_0001.write_text(only_0001.read_text().replace("'0003'", "'0001'"))
+    only_0001.write_text(only_0001.read_text().replace("'0004'", "'0001'"))
     app.run(command.upgrade, "head")
 
-    with pytest.raises(CommandError, match=r"hsorm_tables.*0001.*0003"):
+    with pytest.raises(CommandError, match=r"hsorm_tables.*0001.*0004"):
         app.run(command.check)
     written = app.write("second")
     app.run(command.upgrade, "head")
     app.run(command.check)
 
-    assert "alembic_host.upgrade('0003', since='0001'" in written
-    assert "alembic_host.downgrade('0001', since='0003'" in written
+    assert "alembic_host.upgrade('0004', since='0001'" in written
+    assert "alembic_host.downgrade('0001', since='0004'" in written
     assert "op." not in written.partition("def upgrade")[2]
     assert app.revision() == migrate.HEAD
     app.run(command.downgrade, "-1")
@@ -352,7 +352,7 @@ def test_the_printed_sql_of_tables_beside_begins_where_it_is_told(
     app = host(BESIDE)
 
     from_0002 = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0002"])
-    nothing = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0003"])
+    nothing = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0004"])
 
     assert "hs_live" in from_0002
     assert "hs_history (" not in from_0002

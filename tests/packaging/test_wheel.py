@@ -70,6 +70,10 @@ def test_the_wheel_carries_types_and_migrations_and_no_tests(wheel: Path) -> Non
 
     assert {"hsorm/py.typed", "hsorm/_alembic/env.py"} <= set(names)
     assert "hsorm/_alembic/versions/0001_baseline.py" in names
+    assert "hsorm_pytest.py" in names
+    (points,) = (name for name in names if name.endswith("/entry_points.txt"))
+    told = zipfile.ZipFile(wheel).read(points).decode()
+    assert "[pytest11]\nhsorm_pytest = hsorm_pytest\n" in told
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "alembic/"))]
 
 

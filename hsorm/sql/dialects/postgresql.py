@@ -5,6 +5,7 @@ Also how a statement is shown that is printed without saying for which database.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Uuid
@@ -37,10 +38,11 @@ from hsorm.sql.constructs import (
     Variant,
     plain_type,
 )
+from hsorm.sql.geo import CoordAt, InRing, WithinCircle
 from hsorm.sql.keys import CUT, DateKey, InstantKey, NumberKey, NumberLiteral, StringKey, UtcTime
 from hsorm.sql.search import SomeText, Texts
 
-__all__: list[str] = []
+__all__ = ["in_ring"]
 
 # Texts of other people's SQL may be no dates at all, and a cast that fails would end the whole
 # query: only what this accepts is cast. It knows how long months are, and leap years.
@@ -327,3 +329,55 @@ def _texts(element: Texts, compiler: SQLCompiler, **kw: Any) -> str:
     tags = compiler.process(element.tags, **kw)
     path = """'strict $.* ? (@.type() == "string")'"""
     return f"(jsonb_path_query_array({tags}, {path}, '{{}}', true)::text COLLATE \"C\")"
+
+
+# ---- places -------------------------------------------------------------------------------------
+
+
+@compiles(CoordAt)
+def _coord_at(element: CoordAt, compiler: SQLCompiler, **kw: Any) -> str:
+    value = _json(compiler, element.tags, element.names, **kw)
+    lat, lng = f"({value} -> 'lat')", f"({value} -> 'lng')"
+    are_numbers = f"jsonb_typeof({lat}) = 'number' AND jsonb_typeof({lng}) = 'number'"
+    on_earth = f"{lat}::numeric BETWEEN -90 AND 90 AND {lng}::numeric BETWEEN -180 AND 180"
+    # Rounded, for a cast of what is too small for a double would end the query.
+    axis = f"round(({value} -> '{element.axis}')::numeric, 20)::float8"
+    return (
+        f"(CASE WHEN {value} ->> '_kind' = 'coord' AND {are_numbers} "
+        f"THEN CASE WHEN {on_earth} THEN {axis} END END)"
+    )
+
+
+@compiles(InRing)
+def _in_ring(element: InRing, compiler: SQLCompiler, **kw: Any) -> str:
+    lat, lng, edges = (
+        compiler.process(part, **kw) for part in (element.lat, element.lng, element.edges)
+    )
+    each = f"jsonb_array_elements(CAST({edges} AS JSONB)) AS hs_e"
+    return in_ring(lat, lng, each, [f"(hs_e.value -> {place})::float8" for place in range(4)])
+
+
+def in_ring(lat: str, lng: str, each: str, edge: Sequence[str]) -> str:
+    """Write that a place is in a ring, of how each edge is a row and what is in it."""
+    west, base, width, rise = edge
+    degrees = f"(hs_p.lng - {west})"
+    turn = f"CASE WHEN {degrees} < 0 THEN 360 WHEN {degrees} >= 360 THEN -360 ELSE 0 END"
+    east = f"({degrees} + {turn})"
+    # `&`, for a percent sign would have to be doubled for some drivers alone.
+    return (
+        f"(((SELECT count(*) FROM (SELECT {lat} AS lat, {lng} AS lng) AS hs_p CROSS JOIN {each} "
+        f"WHERE {east} < {width} AND {base} + {rise} * ({east} / {width}) > hs_p.lat) & 1) = 1)"
+    )
+
+
+@compiles(WithinCircle)
+def _within_circle(element: WithinCircle, compiler: SQLCompiler, **kw: Any) -> str:
+    column, lat, lng, metres = (
+        compiler.process(part, **kw)
+        for part in (element.column, element.lat, element.lng, element.metres)
+    )
+    before = ""
+    if element.schema is not None:
+        before = f"{compiler.preparer.quote_schema(element.schema)}."
+    point = f"{before}geography({before}ST_SetSRID({before}ST_MakePoint({lng}, {lat}), 4326))"
+    return f"{before}ST_DWithin({column}, {point}, {metres}, false)"

@@ -34,6 +34,8 @@ from hsorm.sql.constructs import (
     Variant,
     plain_type,
 )
+from hsorm.sql.dialects.postgresql import in_ring
+from hsorm.sql.geo import CoordAt, InRing, WithinCircle
 from hsorm.sql.keys import CUT, DateKey, InstantKey, NumberKey, NumberLiteral, StringKey, UtcTime
 from hsorm.sql.search import SomeText
 
@@ -267,3 +269,38 @@ def _some_text(element: SomeText, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 _LIVE = ", ".join(f"'{name}'" for name in sorted(LIVE_TAGS))
+
+
+# ---- places -------------------------------------------------------------------------------------
+
+
+@compiles(CoordAt, "sqlite")
+def _coord_at(element: CoordAt, compiler: SQLCompiler, **kw: Any) -> str:
+    tags, (name,) = compiler.process(element.tags, **kw), element.names
+    are_numbers = " AND ".join(
+        f"json_type({tags}, {_path(name, axis)}) IN ('integer', 'real')" for axis in ("lat", "lng")
+    )
+    on_earth = (
+        f"{_at(tags, name, 'lat')} BETWEEN -90 AND 90 "
+        f"AND {_at(tags, name, 'lng')} BETWEEN -180 AND 180"
+    )
+    # As a double: of two integers a quotient would be one.
+    axis = f"CAST({_at(tags, name, element.axis)} AS REAL)"
+    return (
+        f"(CASE WHEN {_at(tags, name, '_kind')} = 'coord' AND {are_numbers} AND {on_earth} "
+        f"THEN {axis} END)"
+    )
+
+
+@compiles(InRing, "sqlite")
+def _in_ring(element: InRing, compiler: SQLCompiler, **kw: Any) -> str:
+    lat, lng, edges = (
+        compiler.process(part, **kw) for part in (element.lat, element.lng, element.edges)
+    )
+    edge = [f"CAST(hs_e.value ->> {place} AS REAL)" for place in range(4)]
+    return in_ring(lat, lng, f"json_each({edges}) AS hs_e", edge)
+
+
+@compiles(WithinCircle, "sqlite")
+def _within_circle(element: WithinCircle, compiler: SQLCompiler, **kw: Any) -> str:
+    return "1"  # nothing is left out beforehand

@@ -10,7 +10,7 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{topic}"
         for topic in (
-            "aliasing", "bad_input", "commits", "feed", "filters", "habits", "history",
+            "aliasing", "bad_input", "commits", "feed", "filters", "geo", "habits", "history",
             "history_arrays", "history_batches", "kinds", "live", "nav", "points", "reads",
             "search", "shared", "watches", "writes",
         )
@@ -27,6 +27,7 @@ from hsorm.testing.conformance.commits import (  # noqa: E402
 )
 from hsorm.testing.conformance.feed import FeedTests  # noqa: E402
 from hsorm.testing.conformance.filters import FilterTests  # noqa: E402
+from hsorm.testing.conformance.geo import GeoTests  # noqa: E402
 from hsorm.testing.conformance.habits import HabitTests  # noqa: E402
 from hsorm.testing.conformance.history import HistoryRangeTests, HistoryWriteTests  # noqa: E402
 from hsorm.testing.conformance.history_arrays import HistoryArrayTests  # noqa: E402
@@ -36,6 +37,7 @@ from hsorm.testing.conformance.history_batches import (  # noqa: E402
     HistoryClearTests,
 )
 from hsorm.testing.conformance.kinds import KindTests  # noqa: E402
+from hsorm.testing.conformance.kit import Make, Offer, suite  # noqa: E402
 from hsorm.testing.conformance.live import LiveTagTests  # noqa: E402
 from hsorm.testing.conformance.nav import NavTests, NavTreeTests  # noqa: E402
 from hsorm.testing.conformance.points import PointTests  # noqa: E402
@@ -72,6 +74,7 @@ __all__ = [
     "DurableTests",
     "FeedTests",
     "FilterTests",
+    "GeoTests",
     "HabitTests",
     "HistoryArrayTests",
     "HistoryBatchReadTests",
@@ -82,9 +85,11 @@ __all__ = [
     "KindTests",
     "LiveTagTests",
     "LoadTests",
+    "Make",
     "ModTests",
     "NavTests",
     "NavTreeTests",
+    "Offer",
     "PointTests",
     "ReadTests",
     "RefTests",
@@ -98,4 +103,5 @@ __all__ = [
     "WatchFilterTests",
     "WatchStreamTests",
     "WatchTests",
+    "suite",
 ]

@@ -185,8 +185,13 @@ class ReadTests:
         about = await store.about()
 
         assert about["entities"] == Number(3)
-        assert about["productName"] == "hsorm"
-        for name in ("productVersion", "haystackVersion", "backend", "backendVersion"):
+        for name in (
+            "productName",
+            "productVersion",
+            "haystackVersion",
+            "backend",
+            "backendVersion",
+        ):
             assert isinstance(about[name], str)
             assert about[name]
         assert about["serverTime"].utcoffset() == dt.timedelta()
