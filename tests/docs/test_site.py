@@ -1,0 +1,53 @@
+"""`make docs` builds the site without a warning, and the site asks nobody for anything."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hsorm
+from scripts.docs_hooks import on_config
+from tests.docs.pages import CHECKOUT
+
+# What a browser would fetch by itself; a link that a reader follows is none of these.
+_FETCHED = re.compile(
+    r'<(?:script|img|iframe|source)[^>]+src="?(?:https?:)?//|<link[^>]+href="?(?:https?:)?//'
+)
+
+
+def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "properdocs", "build", "-f", "mkdocs.yml", "--site-dir", tmp_path],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    site = {page: page.read_text("utf-8") for page in tmp_path.rglob("*.html")}
+    assert [page.name for page, text in site.items() if _FETCHED.search(text)] == []
+    described = {
+        found.rpartition(".")[2]
+        for text in site.values()
+        for found in re.findall(r'id="(hsorm\.[\w.]+)"', text)
+    }
+    assert set(hsorm.__all__) <= described
+
+
+def test_only_pages_to_come_may_be_missing_from_the_navigation(tmp_path: Path) -> None:
+    (tmp_path / "geo.md").touch()
+    nav = [{"How to": ["index.md", {"Geo": "geo.md"}, {"Test": "testing.md"}]}]
+    config: dict[str, Any] = {"docs_dir": str(tmp_path), "nav": nav}
+
+    assert on_config(config)["nav"] == [{"How to": ["index.md", {"Geo": "geo.md"}]}]
+
+
+def test_the_reference_says_where_each_public_name_is() -> None:
+    page = (CHECKOUT / "docs/reference/hsorm.md").read_text("utf-8")
+
+    assert [name for name in hsorm.__all__ if f"`{name}`" not in page] == []
