@@ -12,6 +12,7 @@ import io
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -74,7 +75,7 @@ def commands_of(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def run_command(line: str) -> str:
-    """Run `hsorm …`, with `<` and `>`, or `export NAME=value`; return what it printed."""
+    """Run `hsorm` (with `<` and `>`), `pytest` or `export NAME=value`; return what it printed."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=_OPERATORS)
     lexer.whitespace_split = True
     words = [os.path.expandvars(word) for word in lexer]
@@ -84,7 +85,9 @@ def run_command(line: str) -> str:
             return ""
         case ["hsorm", *args] if "|" not in words:
             return run_hsorm(args)
-    raise ValueError(f"only `hsorm …` and `export …` can be run here: {line}")
+        case ["pytest", *args]:
+            return run_pytest(args)
+    raise ValueError(f"only `hsorm`, `pytest` and `export` can be run here: {line}")
 
 
 def run_hsorm(args: list[str]) -> str:
@@ -106,6 +109,15 @@ def run_hsorm(args: list[str]) -> str:
         return printed
     target.write_text(printed, "utf-8")
     return ""
+
+
+def run_pytest(args: list[str]) -> str:
+    """Run tests that are on the page, in a process of their own; they have to pass."""
+    # The root keeps the configuration of whoever runs us out.
+    command = [sys.executable, "-m", "pytest", "--rootdir", ".", "-c", os.devnull, *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _until(args: list[str], operator: str) -> list[str]:

@@ -6,10 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hsorm
-from scripts.docs_hooks import on_config
+from scripts.docs_hooks import on_config, on_page_markdown
 from tests.docs.pages import CHECKOUT
 
 # What a browser would fetch by itself; a link that a reader follows is none of these.
@@ -45,6 +46,16 @@ def test_only_pages_to_come_may_be_missing_from_the_navigation(tmp_path: Path) -
     config: dict[str, Any] = {"docs_dir": str(tmp_path), "nav": nav}
 
     assert on_config(config)["nav"] == [{"How to": ["index.md", {"Geo": "geo.md"}]}]
+
+
+def test_links_to_files_that_are_no_pages_are_text_in_the_site() -> None:
+    docs = CHECKOUT / "docs"
+    page = SimpleNamespace(file=SimpleNamespace(abs_src_path=str(docs / "reference" / "sql.md")))
+    text = "[`Makefile`](../../Makefile) [a](../cli.md#load) [b](../nowhere.md) [c](kinds.md)"
+
+    shown = on_page_markdown(text, page, {"docs_dir": str(docs)})
+
+    assert shown == "`Makefile` [a](../cli.md#load) [b](../nowhere.md) [c](kinds.md)"
 
 
 def test_the_reference_says_where_each_public_name_is() -> None:
