@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 import hsorm
 from scripts.docs_hooks import on_config, on_page_markdown
 from tests.docs.pages import CHECKOUT
@@ -40,7 +42,10 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     assert set(hsorm.__all__) <= described
 
 
-def test_only_pages_to_come_may_be_missing_from_the_navigation(tmp_path: Path) -> None:
+def test_places_of_pages_to_come_are_left_out_of_the_navigation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.docs_hooks.TO_COME", frozenset({"geo.md", "testing.md"}))
     (tmp_path / "geo.md").touch()
     nav = [{"How to": ["index.md", {"Geo": "geo.md"}, {"Test": "testing.md"}]}]
     config: dict[str, Any] = {"docs_dir": str(tmp_path), "nav": nav}
@@ -62,3 +67,13 @@ def test_the_reference_says_where_each_public_name_is() -> None:
     page = (CHECKOUT / "docs/reference/hsorm.md").read_text("utf-8")
 
     assert [name for name in hsorm.__all__ if f"`{name}`" not in page] == []
+
+
+def test_the_comparison_has_no_figure_that_was_not_measured() -> None:
+    page = (CHECKOUT / "docs/comparison.md").read_text("utf-8")
+    measured = (CHECKOUT / "docs/benchmarks.md").read_text("utf-8")
+
+    figures = re.findall(r"(?<!Python )\b\d+\.\d\d\b", page)
+
+    assert figures
+    assert [figure for figure in figures if f"{figure} ×" not in measured] == []
