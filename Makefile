@@ -8,7 +8,7 @@ SOURCES := hsorm hsorm_pytest.py alembic examples tests benchmarks scripts
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup format lint types test test-fast servers servers-stop demo example migration fuzz soak bench bench-filters bench-live bench-history bench-redis bench-geo check clean
+.PHONY: help setup format lint types test test-fast docs servers servers-stop demo example migration fuzz soak bench bench-filters bench-live bench-history bench-redis bench-geo check clean
 
 help:  ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ test: setup servers lint types  ## Everything: lint, types, all tests against re
 
 test-fast: setup  ## The tests that need no server
 	HSORM_TEST_NO_SERVERS=1 $(BIN)/pytest -n auto --dist loadgroup -m "not wheel"
+
+docs: setup  ## Build the documentation into site/; a warning is an error (the tests build it, too)
+	$(BIN)/properdocs build -f mkdocs.yml
 
 # 3 means that a server is missing, which the tests say in their summary (and refuse under CI).
 servers:  ## Start PostgreSQL + TimescaleDB, plain PostgreSQL, Redis Stack and a Redis Cluster for the tests
@@ -83,5 +86,5 @@ bench-geo: setup servers  ## Measure where entities are, with PostGIS and withou
 check: lint types test-fast  ## What to run before a commit
 
 clean:  ## Remove what was made here: environment, caches, builds
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf .venv dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 r"""hsorm: the data layer for Project Haystack data in Python.
 
-Open a storage, read by filter, write history::
+Open a storage, read by filter, write history:
 
     async with open_storage("sqlite:///building.db") as store:
         ahus = await store.read("ahu and siteRef->geoCity == \"Oslo\"")

@@ -52,7 +52,7 @@ class CodecError(HsormError, ValueError):
         line: 1-based line in the text, where known.
         column: 1-based column in that line, where known.
         where: Path inside the value or name of the source (`rows[3].area`, `plant.zinc`), where
-        known.
+            known.
     """
 
     def __init__(

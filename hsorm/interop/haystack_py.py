@@ -1,7 +1,5 @@
 """The server of haystack-py (`hs_py`, 0.1.10 or newer) on any storage of ours.
 
-::
-
     from hs_py.fastapi_server import create_fastapi_app
     from hsorm import open_storage
     from hsorm.interop.haystack_py import HaystackPyStorage, uncached

@@ -1,11 +1,11 @@
 """A storage behind the Haystack HTTP API, in any ASGI application (needs the extra `server`).
 
-A router to mount, beside whatever else the application has::
+A router to mount, beside whatever else the application has:
 
     api = HaystackApi(store)
     app.mount("/haystack", api.router(authorize))          # Starlette or FastAPI
 
-or, where the host's own dependencies say who may do what, one route of FastAPI::
+or, where the host's own dependencies say who may do what, one route of FastAPI:
 
     @app.api_route("/haystack/{op}", methods=["GET", "POST"])
     async def haystack(request: Request, op: str, user: User = Depends(current_user)) -> Response:

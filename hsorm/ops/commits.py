@@ -1,7 +1,7 @@
 """Commits: batches of diffs that are made all or none (rules C1–C14).
 
 An adapter checks the diffs, loads the entities that they name, and applies one after the other; the
-rules are here, what is left to it is loading and storing::
+rules are here, what is left to it is loading and storing:
 
     checked = check_diffs(diffs, now)
     old = {…: entities with their live tags}

@@ -197,8 +197,7 @@ class Navigator(Protocol):
 
         Args:
             nav_id: None for the sites (without any, all equips; without those, all points); a site
-            for
-                its equips; an equip for its points; any other entity has nothing below it.
+                for its equips; an equip for its points; any other entity has nothing below it.
 
         Returns:
             Whole entities sorted by display text; each but the points has a `navId` equal to its
@@ -261,8 +260,7 @@ class EntityWriter(Protocol):
 
         Args:
             entity: The `id` and the tags to change. With a `mod` among them, the change is only
-            made
-                when that is still the stored one. An entity in the trash can be updated (C12).
+                made when that is still the stored one. An entity in the trash can be updated (C12).
 
         Returns:
             The whole entity after the change, with its new `mod`.
@@ -937,7 +935,7 @@ class StorageAdapter(
 
         Raises:
             SchemaOutdatedError: The tables are missing or of another version, and may not be
-            changed.
+                changed.
         """
         ...
 

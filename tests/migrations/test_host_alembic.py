@@ -27,7 +27,7 @@ from hsorm.storage.sqlite import SqliteAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 
 PAGE = (Path(__file__).parents[2] / "docs" / "migrations.md").read_text("utf-8")
-INCLUDED, BESIDE = re.findall(r"```py\n(# env\.py.*?)```", PAGE, re.DOTALL)
+INCLUDED, BESIDE = re.findall(r"```python\n(# env\.py.*?)```", PAGE, re.DOTALL)
 
 OURS = {
     *("hs_entities", "hs_history", "hs_history_changes", "hs_live", "hs_point_arrays"),

@@ -1,0 +1,80 @@
+"""`make docs` builds the site without a warning, and the site asks nobody for anything."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import hsorm
+from scripts.docs_hooks import on_config, on_page_markdown
+from tests.docs.pages import CHECKOUT
+
+# What a browser would fetch by itself; a link that a reader follows is none of these.
+_FETCHED = re.compile(
+    r'<(?:script|img|iframe|source)[^>]+src="?(?:https?:)?//|<link[^>]+href="?(?:https?:)?//'
+)
+
+
+def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "properdocs", "build", "-f", "mkdocs.yml", "--site-dir", tmp_path],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    site = {page: page.read_text("utf-8") for page in tmp_path.rglob("*.html")}
+    assert [page.name for page, text in site.items() if _FETCHED.search(text)] == []
+    described = {
+        found.rpartition(".")[2]
+        for text in site.values()
+        for found in re.findall(r'id="(hsorm\.[\w.]+)"', text)
+    }
+    assert set(hsorm.__all__) <= described
+
+
+def test_places_of_pages_to_come_are_left_out_of_the_navigation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scripts.docs_hooks.TO_COME", frozenset({"geo.md", "testing.md"}))
+    (tmp_path / "geo.md").touch()
+    nav = [{"How to": ["index.md", {"Geo": "geo.md"}, {"Test": "testing.md"}]}]
+    config: dict[str, Any] = {"docs_dir": str(tmp_path), "nav": nav}
+
+    assert on_config(config)["nav"] == [{"How to": ["index.md", {"Geo": "geo.md"}]}]
+
+
+def test_links_to_files_that_are_no_pages_are_text_in_the_site() -> None:
+    docs = CHECKOUT / "docs"
+    page = SimpleNamespace(file=SimpleNamespace(abs_src_path=str(docs / "reference" / "sql.md")))
+    text = "[`Makefile`](../../Makefile) [a](../cli.md#load) [b](../nowhere.md) [c](kinds.md)"
+
+    shown = on_page_markdown(text, page, {"docs_dir": str(docs)})
+
+    assert shown == "`Makefile` [a](../cli.md#load) [b](../nowhere.md) [c](kinds.md)"
+
+
+def test_the_reference_says_where_each_public_name_is() -> None:
+    page = (CHECKOUT / "docs/reference/hsorm.md").read_text("utf-8")
+
+    assert [name for name in hsorm.__all__ if f"`{name}`" not in page] == []
+
+
+def test_the_comparison_has_no_figure_that_was_not_measured() -> None:
+    page = (CHECKOUT / "docs/comparison.md").read_text("utf-8")
+    measured = (CHECKOUT / "docs/benchmarks.md").read_text("utf-8")
+
+    figures = re.findall(r"(?<!Python )\b\d+\.\d\d\b", page)
+
+    assert figures
+    gone = [figure for figure in figures if f"{figure} ×" not in measured]
+    assert gone == [], "measured anew: the comparison has to follow"
