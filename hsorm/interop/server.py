@@ -147,15 +147,14 @@ class HaystackApi:
 
     async def _respond(self, request: Request, op: str, who: str) -> Response:
         self._check_method(request, op)
-        sent = request.method == "POST"
-        body = await self._body(request) if sent else b""
+        body = await self._body(request) if request.method == "POST" else b""
         format = _format_of(request) if body else None
-        wanted = choose(request.headers.get("accept", ""), format)
+        wanted = choose(", ".join(request.headers.getlist("accept")), format)
         if wanted is None:
             known = "text/zinc, application/json"
             raise _RefusedError(406, f"no answer can be in the formats of Accept; {known} can be")
         try:
-            grid = await _read(body, format) if format else grid_of_query(request.url.query)
+            grid = await _read(body, format) if format else self._query(request, op)
         except CodecError as exc:
             raise _RefusedError(400, f"the request cannot be read: {exc}") from None
         answer = await self._run(Call(op, self._server, grid, who))
@@ -174,6 +173,13 @@ class HaystackApi:
             raise _RefusedError(
                 405, f"{op} is called by {' or '.join(allowed)}", {"Allow": ", ".join(allowed)}
             )
+
+    def _query(self, request: Request, op: str) -> Grid:
+        """Return the grid in a query; ops that change something take none from there.
+
+        Any page in a browser can send a POST without a body, and with a query, to any server.
+        """
+        return grid_of_query(request.url.query) if self._server.ops[op].reads else Grid()
 
     async def _body(self, request: Request) -> bytes:
         too_large = _RefusedError(413, f"a request has at most {self._max_body:,} bytes")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from urllib.parse import quote
 
 import pytest
@@ -81,6 +82,17 @@ def test_get_calls_nothing_that_has_side_effects(ask: Call, op: str) -> None:
     assert (found.status, found.headers["allow"]) == (405, "POST")
 
 
+@pytest.mark.parametrize("op", ["pointWrite", "load", "invokeAction"])
+def test_a_query_changes_nothing_by_post_either(ask: Call, in_memory: Served, op: str) -> None:
+    """A page anywhere can have a browser send this here: a form without fields needs no leave."""
+    in_memory.load(points("forged"))
+
+    ask(f"{op}?id=@forged&level=8&val=99kW&dis=forged", "")
+
+    found = zinc.loads(ask("read?id=@forged").body).rows[0]
+    assert (found["dis"], found.get("writeVal")) == ("Forged", None)
+
+
 def test_a_query_that_says_a_thing_twice_is_refused(ask: Call) -> None:
     assert ask("read?filter=site&filter=ahu").status == 400
     assert ask("read?filter=%ff").status == 400
@@ -133,6 +145,17 @@ def test_answers_are_in_the_format_that_is_asked_for(
     assert found.headers["content-type"] == content_type
     read = hayson.loads(found.body) if "json" in content_type else zinc.loads(found.body)
     assert read.rows[0]["productName"] == "hsorm"
+
+
+def test_headers_of_one_name_are_one_list(in_memory: Served) -> None:
+    with closing(http.client.HTTPConnection(in_memory.uri.split("/")[2])) as client:
+        client.putrequest("GET", "/haystack/about")
+        client.putheader("Authorization", f"BEARER authToken={in_memory.token}")
+        for accept in ("text/html", JSON):
+            client.putheader("Accept", accept)
+        client.endheaders()
+        with client.getresponse() as found:
+            assert (found.status, found.headers["content-type"]) == (200, JSON)
 
 
 def test_any_format_is_that_of_the_request(ask: Call) -> None:
