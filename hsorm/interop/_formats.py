@@ -140,7 +140,8 @@ def read_grid(body: bytes, format: Format) -> Grid:
 
 
 def _json_grid(parsed: Any) -> Grid:
-    if isinstance(parsed, dict) and "cols" in parsed and "rows" in parsed:
+    # Of a grid `rows` or `cols` may be absent, but not both: a dict may well have one of them.
+    if isinstance(parsed, dict) and len(parsed.keys() & {"meta", "cols", "rows"}) > 1:
         parsed = {"_kind": "grid", **parsed}
     value = hayson.decode(parsed)
     if isinstance(value, Grid):
