@@ -108,6 +108,7 @@ def test_a_query_that_says_a_thing_twice_is_refused(ask: Call) -> None:
         ('ver:"3.0"\nfilter\n"ahu"\n', "Text/Zinc; charset=utf-8"),
         ('{"_kind":"grid","cols":[{"name":"filter"}],"rows":[{"filter":"ahu"}]}', JSON),
         ('{"cols":[{"name":"filter"}],"rows":[{"filter":"ahu"}]}', JSON),
+        ('{"meta":{"ver":"3.0"},"rows":[{"filter":"ahu"}]}', JSON),
         ('{"filter":"ahu"}', "application/vnd.haystack+json"),
         ('[{"filter":"ahu"}]', "application/vnd.haystack+json;version=4"),
         (
@@ -244,6 +245,7 @@ def test_an_op_that_is_none_is_not_found(ask: Call) -> None:
         ("watchSub", '{"id":@}', "watchDis"),
         ("watchUnsub", "[]", "watchId"),
         ("watchPoll", "[]", "watchId"),
+        ("watchPoll", '{"meta":{"watchId":"w-none"},"cols":[{"name":"empty"}]}', "w-none"),
         ("load", '{"dis":"no id"}', "id"),
     ],
 )  # fmt: skip
@@ -290,17 +292,20 @@ def test_an_answer_is_never_a_part_of_what_was_asked_for(served_by: Callable[...
     items = "".join(f"2024-03-10T0{hour}:00:00Z UTC,{hour}kW\n" for hour in range(3))
     call(f"{uri}/hisWrite", f'ver:"3.0" id:@p\nts,val\n{items}', content_type="text/zinc")
     ids = ",".join(f'{{"id":{{"_kind":"ref","val":"{id}"}}}}' for id in "pq")
+    too_many = f"[{ids},{ids}]"
     both = f'{{"meta":{{"range":"2024-03-09"}},"cols":[{{"name":"id"}}],"rows":[{ids}]}}'
 
     everything = call(f"{uri}/read?filter=id", accept=JSON)
     some = call(f"{uri}/read?filter=id&limit=2", accept=JSON)
     history = call(f"{uri}/hisRead?id=@p&range=2024-03-09,2024-03-10", accept=JSON)
     batch = call(f"{uri}/hisRead", both, content_type=JSON)
+    by_id = call(f"{uri}/read", too_many, content_type=JSON)
 
     assert "more than 2 rows" in everything.json["meta"]["dis"]
     assert len(some.json["rows"]) == 2
     assert "shorter range" in history.json["meta"]["dis"]
     assert "more than 1 items" in batch.json["meta"]["dis"]
+    assert "fewer ids" in by_id.json["meta"]["dis"]
 
 
 def test_a_request_has_a_size(served_by: Callable[..., str]) -> None:
