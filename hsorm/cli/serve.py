@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "listen"]
 
 _PATH: Final = "/haystack"
+
+_GRACE: Final = 3
+"""Seconds that calls have to end in when the server does: one client that stalls would hold it."""
 
 
 async def serve(
@@ -52,25 +60,57 @@ async def serve(
             f"--host {host} is open to other machines: give a --token (or HSORM_TOKEN)"
         )
     from hsorm.errors import MissingExtraError
-    from hsorm.interop.server import HaystackApi, bearer
+    from hsorm.interop.server import HaystackApi
 
     try:
         import uvicorn
     except ModuleNotFoundError:
         raise MissingExtraError("hsorm serve", "uvicorn", "server") from None
 
-    async with session.storage(make=load) as store:
-        authorize = bearer(token, read_only=read_only) if token else _local(host, read_only)
-        app = HaystackApi(store, load=load).app(authorize, path=_PATH)
-        # The storage is open already, and the session closes it: not the application's to do.
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
-        # Not uvicorn's to open: where that fails it ends the process, without a word of ours.
-        with listen(host, port) as listening:
-            name = f"[{host}]" if ":" in host else host
-            uri = f"http://{name}:{listening.getsockname()[1]}{_PATH}/"
-            session.say(f"{session.shown_url} at {uri} (about, ops, read…), Ctrl-C ends")
-            sys.stdout.flush()
-            await server.serve([listening])
+    authorize = _with(token, read_only) if token else _local(host, read_only)
+    # Outermost, as what a signal does is for after the storage is closed.
+    with ExitStack() as ended:
+        async with session.storage(make=load) as store:
+            app = HaystackApi(store, load=load).app(authorize, path=_PATH)
+            # The storage is open already, and the session closes it: not the application's to do.
+            config = uvicorn.Config(
+                app, lifespan="off", log_level="warning", timeout_graceful_shutdown=_GRACE
+            )
+            logging.getLogger("uvicorn.error").addFilter(_is_no_end_of_ours)
+            # Not uvicorn's to open: where that fails it ends the process, without a word of ours.
+            with listen(host, port) as listening:
+                name = f"[{host}]" if ":" in host else host
+                uri = f"http://{name}:{listening.getsockname()[1]}{_PATH}/"
+                session.say(f"{session.shown_url} at {uri} (about, ops, read…), Ctrl-C ends")
+                sys.stdout.flush()
+                ended.enter_context(_signals_held())
+                await uvicorn.Server(config).serve([listening])
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let the first signal to end do what it does after the block; a second one does so at once.
+
+    uvicorn ends by a signal and then gives it back: a task that is cancelled closes nothing.
+    """
+    held: list[int] = []
+
+    def hold(number: int, frame: object) -> None:
+        held.append(number)
+        if len(held) > 1:
+            give_back()
+
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held.pop())
+
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        give_back()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,11 +128,25 @@ def listen(host: str, port: int) -> socket.socket:
     return found
 
 
+def _is_no_end_of_ours(record: logging.LogRecord) -> bool:
+    """Keep out of the log where a call was when the server ended: that it did has a line."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def _is_this_machine(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _with(token: str, read_only: bool) -> Authorize:
+    from hsorm.interop.server import bearer
+
+    try:
+        return bearer(token, read_only=read_only)
+    except ValueError as exc:
+        raise UsageError(f"--token (or HSORM_TOKEN): {exc}") from None
 
 
 def _local(host: str, read_only: bool) -> Authorize:
