@@ -109,6 +109,10 @@ class HaystackApi:
             who = None if authorize is None else await authorize(request, op)
             if isinstance(who, Response):
                 return who
+            if not isinstance(who, str | None):  # False, say: that was not meant to let anybody in
+                raise TypeError(
+                    f"authorize returned {who!r}: a name, None or a Response is asked for"
+                )
             return await self.respond(request, op, who=who or "")
 
         return Router([Route("/{op}", endpoint, methods=["GET", "POST"])])
@@ -211,6 +215,10 @@ class _RefusedError(Exception):
 
 
 def _format_of(request: Request) -> Format:
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        reason = f"Content-Encoding: {coding!r} is not understood; send the body as it is"
+        raise _RefusedError(415, reason, {"Accept-Encoding": "identity"})
     try:
         return format_of(request.headers.get("content-type", ""))
     except UnsupportedFormatError as exc:
@@ -236,6 +244,7 @@ async def _written(grid: Grid, format: Format) -> bytes:
 # ---- tokens -------------------------------------------------------------------------------------
 
 _BEARER: Final = re.compile(r"bearer +(?:authToken *= *)?(\S+) *", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"[!#-+\--~]+")
 
 
 def bearer(token: str, *, read_only: bool = False) -> Authorize:
@@ -246,9 +255,16 @@ def bearer(token: str, *, read_only: bool = False) -> Authorize:
     Args:
         token: The token.
         read_only: Whether the ops of `WRITING_OPS` are refused.
+
+    Raises:
+        ValueError: The token is empty, or none that the header has a place for.
     """
     if not token:
         raise ValueError("an empty token lets everybody in: give one, or None for authorize")
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(
+            "a token is of ASCII letters, digits and signs, but no blank, comma or quote"
+        )
 
     async def authorize(request: Request, op: str) -> None:
         found = _BEARER.fullmatch(request.headers.get("authorization", ""))
