@@ -136,7 +136,11 @@ def test_requests_are_read_in_every_format(ask: Call, body: str, content_type: s
         ("application/vnd.haystack+json", "application/vnd.haystack+json;version=4"),
         ("text/html, application/json;q=0.5, text/zinc;q=0.9", "text/zinc; charset=utf-8"),
         ("*/*, text/zinc;q=0", JSON),
-        ("text/zinc;q=0.1, */*", "text/zinc; charset=utf-8"),
+        ("text/zinc;q=0.1, */*", JSON),
+        ("application/json, text/plain, */*", JSON),
+        ("text/*;q=0.2, application/json;q=0.1", "text/zinc; charset=utf-8"),
+        ("application/*, application/json;q=0.5", "application/vnd.haystack+json;version=4"),
+        ("*/*," * 5000 + "a/b;q=0," * 3000 + "text/zinc;q=0", JSON),  # not by each with each
     ],
 )
 def test_answers_are_in_the_format_that_is_asked_for(
