@@ -65,6 +65,9 @@ _LOG = logging.getLogger(__name__)
 _LARGE_BODY: Final = 2**16
 _MANY_ROWS: Final = 500
 
+# Zinc writes empty cells, too: the history of many points at instants of their own is mostly these.
+_MOST_CELLS: Final = 50_000_000
+
 
 class HaystackApi:
     """The ops about, ops, filetypes, close, read, nav, hisRead, hisWrite, pointWrite, watchSub,
@@ -233,12 +236,19 @@ async def _read(body: bytes, format: Format) -> Grid:
 
 async def _written(grid: Grid, format: Format) -> bytes:
     try:
+        if format.name == "zinc":
+            _check_cells(len(grid.rows) * len(grid.cols))
         if len(grid.rows) < _MANY_ROWS:
             return write_grid(grid, format)
         return await run_in_threadpool(write_grid, grid, format)
     except CodecError as exc:  # a unit with a space, say, which Zinc has no form for
         hint = CodecError(f"{exc}; ask for JSON (Accept: application/json)")
         return write_grid(error_grid(hint), format)
+
+
+def _check_cells(count: int) -> None:
+    if count > _MOST_CELLS:
+        raise CodecError(f"{count:,} cells are too many for Zinc, where empty ones count")
 
 
 # ---- tokens -------------------------------------------------------------------------------------

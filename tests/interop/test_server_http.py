@@ -17,8 +17,10 @@ from starlette.responses import Response
 
 from hsorm.codecs import hayson, zinc
 from hsorm.errors import StorageUnavailableError
-from hsorm.interop.server import WRITING_OPS, Authorize, HaystackApi, bearer
-from hsorm.kinds import MARKER, Entity, Number, Ref
+from hsorm.interop._formats import JSON as JSON_4
+from hsorm.interop._formats import ZINC
+from hsorm.interop.server import WRITING_OPS, Authorize, HaystackApi, _written, bearer
+from hsorm.kinds import MARKER, Entity, Grid, GridCol, Number, Ref
 from hsorm.storage.memory import InMemoryAdapter
 from tests.interop.conftest import Served
 from tests.interop.serving import BUILDING, Answer, call, points, running
@@ -228,6 +230,18 @@ def test_what_zinc_has_no_form_for_is_an_error_that_names_json(
     assert "err" in found.meta
     assert "Accept: application/json" in str(found.meta["dis"])
     assert ask("read?filter=odd", accept=JSON).json["rows"][0]["size"]["unit"] == "a unit"
+
+
+async def test_empty_cells_are_too_many_for_zinc_at_some_time() -> None:
+    """As of many points with items at instants of their own; JSON is as long as the items."""
+    cols = tuple(GridCol(f"v{number}") for number in range(8000))
+    grid = Grid({}, cols, ({},) * 8000)
+
+    found = zinc.loads(await _written(grid, ZINC))
+
+    assert "64,000,000 cells" in str(found.meta["dis"])
+    assert "Accept: application/json" in str(found.meta["dis"])
+    assert hayson.loads(await _written(grid, JSON_4)) == grid
 
 
 # ---- errors -------------------------------------------------------------------------------------
