@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -18,6 +19,7 @@ from hsorm.cli._command import command
 from hsorm.cli._session import Session, UsageError
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
     from starlette.requests import Request
 
     from hsorm.interop.server import Authorize
@@ -59,24 +61,14 @@ async def serve(
         raise UsageError(
             f"--host {host} is open to other machines: give a --token (or HSORM_TOKEN)"
         )
-    from hsorm.errors import MissingExtraError
     from hsorm.interop.server import HaystackApi
 
-    try:
-        import uvicorn
-    except ModuleNotFoundError:
-        raise MissingExtraError("hsorm serve", "uvicorn", "server") from None
-
+    _need_uvicorn()
     authorize = _with(token, read_only) if token else _local(host, read_only)
     # Outermost, as what a signal does is for after the storage is closed.
     with ExitStack() as ended:
         async with session.storage(make=load) as store:
             app = HaystackApi(store, load=load).app(authorize, path=_PATH)
-            # The storage is open already, and the session closes it: not the application's to do.
-            config = uvicorn.Config(
-                app, lifespan="off", log_level="warning", timeout_graceful_shutdown=_GRACE
-            )
-            logging.getLogger("uvicorn.error").addFilter(_is_no_end_of_ours)
             # Not uvicorn's to open: where that fails it ends the process, without a word of ours.
             with listen(host, port) as listening:
                 name = f"[{host}]" if ":" in host else host
@@ -84,7 +76,25 @@ async def serve(
                 session.say(f"{session.shown_url} at {uri} (about, ops, read…), Ctrl-C ends")
                 sys.stdout.flush()
                 ended.enter_context(_signals_held())
-                await uvicorn.Server(config).serve([listening])
+                await _serve(app, listening)
+
+
+def _need_uvicorn() -> None:
+    from hsorm.errors import MissingExtraError
+
+    if find_spec("uvicorn") is None:
+        raise MissingExtraError("hsorm serve", "uvicorn", "server")
+
+
+async def _serve(app: Starlette, listening: socket.socket) -> None:
+    import uvicorn
+
+    # The storage is open already, and the session closes it: not the application's to do.
+    config = uvicorn.Config(
+        app, lifespan="off", log_level="warning", timeout_graceful_shutdown=_GRACE
+    )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end_of_ours)
+    await uvicorn.Server(config).serve([listening])
 
 
 @contextmanager

@@ -57,6 +57,7 @@ Authorize: TypeAlias = Callable[[Request, str], Awaitable[str | Response | None]
 
 It returns who calls, for the priority arrays that are written (None where that is unknown), or a
 response that takes the place of the op's, as logging in needs; or it raises an `HTTPException`.
+Whatever else it returns, `False` say, is a TypeError, and lets nobody in.
 """
 
 _LOG = logging.getLogger(__name__)
