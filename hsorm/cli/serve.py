@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -13,6 +19,7 @@ from hsorm.cli._command import command
 from hsorm.cli._session import Session, UsageError
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
     from starlette.requests import Request
 
     from hsorm.interop.server import Authorize
@@ -20,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "listen"]
 
 _PATH: Final = "/haystack"
+
+_GRACE: Final = 3
+"""Seconds that calls have to end in when the server does: one client that stalls would hold it."""
 
 
 async def serve(
@@ -51,26 +61,66 @@ async def serve(
         raise UsageError(
             f"--host {host} is open to other machines: give a --token (or HSORM_TOKEN)"
         )
+    from hsorm.interop.server import HaystackApi
+
+    _need_uvicorn()
+    authorize = _with(token, read_only) if token else _local(host, read_only)
+    # Outermost, as what a signal does is for after the storage is closed.
+    with ExitStack() as ended:
+        async with session.storage(make=load) as store:
+            app = HaystackApi(store, load=load).app(authorize, path=_PATH)
+            # Not uvicorn's to open: where that fails it ends the process, without a word of ours.
+            with listen(host, port) as listening:
+                name = f"[{host}]" if ":" in host else host
+                uri = f"http://{name}:{listening.getsockname()[1]}{_PATH}/"
+                session.say(f"{session.shown_url} at {uri} (about, ops, read…), Ctrl-C ends")
+                sys.stdout.flush()
+                ended.enter_context(_signals_held())
+                await _serve(app, listening)
+
+
+def _need_uvicorn() -> None:
     from hsorm.errors import MissingExtraError
-    from hsorm.interop.server import HaystackApi, bearer
 
+    if find_spec("uvicorn") is None:
+        raise MissingExtraError("hsorm serve", "uvicorn", "server")
+
+
+async def _serve(app: Starlette, listening: socket.socket) -> None:
+    import uvicorn
+
+    # The storage is open already, and the session closes it: not the application's to do.
+    config = uvicorn.Config(
+        app, lifespan="off", log_level="warning", timeout_graceful_shutdown=_GRACE
+    )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_end_of_ours)
+    await uvicorn.Server(config).serve([listening])
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let the first signal to end do what it does after the block; a second one does so at once.
+
+    uvicorn ends by a signal and then gives it back: a task that is cancelled closes nothing.
+    """
+    held: list[int] = []
+
+    def hold(number: int, frame: object) -> None:
+        held.append(number)
+        if len(held) > 1:
+            give_back()
+
+    def give_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if held:
+            signal.raise_signal(held.pop())
+
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        import uvicorn
-    except ModuleNotFoundError:
-        raise MissingExtraError("hsorm serve", "uvicorn", "server") from None
-
-    async with session.storage(make=load) as store:
-        authorize = bearer(token, read_only=read_only) if token else _local(host, read_only)
-        app = HaystackApi(store, load=load).app(authorize, path=_PATH)
-        # The storage is open already, and the session closes it: not the application's to do.
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning"))
-        # Not uvicorn's to open: where that fails it ends the process, without a word of ours.
-        with listen(host, port) as listening:
-            name = f"[{host}]" if ":" in host else host
-            uri = f"http://{name}:{listening.getsockname()[1]}{_PATH}/"
-            session.say(f"{session.shown_url} at {uri} (about, ops, read…), Ctrl-C ends")
-            sys.stdout.flush()
-            await server.serve([listening])
+        yield
+    finally:
+        give_back()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -88,11 +138,25 @@ def listen(host: str, port: int) -> socket.socket:
     return found
 
 
+def _is_no_end_of_ours(record: logging.LogRecord) -> bool:
+    """Keep out of the log where a call was when the server ended: that it did has a line."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def _is_this_machine(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _with(token: str, read_only: bool) -> Authorize:
+    from hsorm.interop.server import bearer
+
+    try:
+        return bearer(token, read_only=read_only)
+    except ValueError as exc:
+        raise UsageError(f"--token (or HSORM_TOKEN): {exc}") from None
 
 
 def _local(host: str, read_only: bool) -> Authorize:

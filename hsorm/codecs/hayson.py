@@ -69,11 +69,16 @@ def parse_json(text: str | bytes) -> Any:
 def _parse_infinite(text: str | bytes) -> Any:
     """Parse JSON that has a number beyond the doubles in it, which is INF (F9) to this parser."""
     try:
-        return json.loads(text_of(text), parse_constant=_no_constant)
+        return json.loads(text_of(text), parse_constant=_no_constant, parse_int=_int)
     except json.JSONDecodeError as exc:
         raise CodecError(f"no JSON: {exc.msg}", exc.lineno, exc.colno) from None
     except RecursionError:
         raise CodecError("JSON is nested too deep") from None
+
+
+def _int(digits: str) -> int | float:
+    # int() refuses thousands of digits; what has more than a double's 309 is infinite anyway.
+    return int(digits) if len(digits) < 1000 else float(digits)
 
 
 def _no_constant(name: str) -> NoReturn:

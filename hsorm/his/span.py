@@ -215,7 +215,7 @@ def parse_range(text: str | None, zone: ZoneInfo, now: dt.datetime, *, week_star
 
 def _split(text: str) -> list[_Part]:
     parts, pos = [], 0
-    for raw in text.split(","):
+    for raw in text.split(",", 2):  # what is after two parts is an error, however much it is
         stripped = raw.lstrip(" \t")
         parts.append(_Part(text, stripped.rstrip(" \t"), pos + len(raw) - len(stripped)))
         pos += len(raw) + 1

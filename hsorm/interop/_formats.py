@@ -5,7 +5,7 @@ Source: docHaystack, HttpApi (content negotiation).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -140,7 +140,8 @@ def read_grid(body: bytes, format: Format) -> Grid:
 
 
 def _json_grid(parsed: Any) -> Grid:
-    if isinstance(parsed, dict) and "cols" in parsed and "rows" in parsed:
+    # Of a grid `rows` or `cols` may be absent, but not both: a dict may well have one of them.
+    if isinstance(parsed, dict) and len(parsed.keys() & {"meta", "cols", "rows"}) > 1:
         parsed = {"_kind": "grid", **parsed}
     value = hayson.decode(parsed)
     if isinstance(value, Grid):
@@ -196,22 +197,21 @@ def choose(accept: str, request: Format | None) -> Format | None:
         None where no format of ours will do.
     """
     wanted = [_parse(part) for part in accept.split(",") if part.strip()] or [_parse("*/*")]
-    refused = [entry for entry in wanted if not entry.quality]
-    for entry in sorted(wanted, key=lambda entry: -entry.quality):
-        for format in _preferred(request):
-            if entry.quality and entry.fits(format) and not _is_refused(format, entry, refused):
-                return format
-    return None
+    found: Format | None = None
+    best = (0.0, 0)
+    for format in _preferred(request):
+        # Of the entries that let a format through the narrowest counts (RFC 9110, 12.5.1); of the
+        # formats that are as welcome that which was named first: `application/json, */*`.
+        fitting = (at for at, entry in enumerate(wanted) if entry.fits(format))
+        at = min(fitting, key=lambda at: wanted[at].width, default=None)
+        if at is not None and (wanted[at].quality, -at) > best:
+            found, best = format, (wanted[at].quality, -at)
+    return found
 
 
 def _preferred(request: Format | None) -> Iterable[Format]:
     first = [] if request is None else [request] if request.send else [JSON] * bool(request.version)
     return [*first, *(format for format in FORMATS if format.send)]
-
-
-def _is_refused(format: Format, by: _MediaType, refused: Sequence[_MediaType]) -> bool:
-    """Tell whether a narrower entry refuses what a wide one lets through: `*/*, text/zinc;q=0`."""
-    return any(entry.width < by.width and entry.fits(format) for entry in refused)
 
 
 def write_grid(grid: Grid, format: Format) -> bytes:

@@ -23,7 +23,7 @@ from hsorm.errors import (
     UnknownEntityError,
     UnknownWatchError,
 )
-from hsorm.his import HisPoint, his_grid, one_zone, reading_point, span_of
+from hsorm.his import HisPoint, Span, his_grid, one_zone, reading_point, span_of
 from hsorm.interop._formats import FORMATS
 from hsorm.kinds import MARKER, Entity, Grid, GridCol, Kind, Number, Ref, Symbol, kind_name
 from hsorm.storage.protocol import StorageAdapter, WatchRows
@@ -137,6 +137,13 @@ def _ids(call: Call) -> list[Ref]:
     return [_id(call, row) for row in call.request.rows]
 
 
+def _asked(call: Call) -> list[Ref]:
+    """Return the ids that the answer has a row for, each."""
+    ids = _ids(call)
+    _checked_rows(call, ids, "send fewer ids")
+    return ids
+
+
 def _checked_rows(call: Call, rows: list[Any], what: str) -> None:
     """Refuse to answer with more rows than the server gives: never with a part of them."""
     most = call.server.max_rows
@@ -188,7 +195,7 @@ async def _read(call: Call) -> Grid:
     if rows and "filter" in rows[0]:
         return await _read_filter(call, _one_row(call))
     if any(col.name == "id" for col in call.request.cols) and rows:
-        return _aligned(await call.store.read_by_ids(_ids(call)))
+        return _aligned(await call.store.read_by_ids(_asked(call)))
     raise call.wrong("the request has neither filter nor id")
 
 
@@ -248,9 +255,20 @@ async def _his_read(call: Call) -> Grid:
     span = span_of(range, point.zone, dt.datetime.now(dt.UTC))
     items = await call.store.his_read(entity["id"], span, limit=call.server.max_rows + 1)
     _checked_rows(call, items, "ask for a shorter range")
-    bounds = {"hisStart": span.start, "hisEnd": span.end}
-    meta = {name: ts.astimezone(point.zone) for name, ts in bounds.items()}
-    return Grid({"id": entity["id"], **meta}, (GridCol("ts"), GridCol("val")), _frozen(items))
+    meta = {"id": entity["id"], **_bounds(span, point.zone)}
+    return Grid(meta, (GridCol("ts"), GridCol("val")), _frozen(items))
+
+
+def _bounds(span: Span, zone: dt.tzinfo) -> dict[str, Kind]:
+    """Return what the meta says of a span, in a zone."""
+    return {"hisStart": _in_zone(span.start, zone), "hisEnd": _in_zone(span.end, zone)}
+
+
+def _in_zone(ts: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
+    try:
+        return ts.astimezone(zone)
+    except OverflowError:  # the first and the last day of datetime: the instant, at least
+        return ts
 
 
 def _frozen(rows: Any) -> tuple[Mapping[str, Kind], ...]:
@@ -280,8 +298,7 @@ async def _his_read_batch(call: Call) -> Grid:
             f"a point has more than {share:,} items: ask for fewer points or a shorter range"
         )
     grid = his_grid(found)
-    meta = {"hisStart": span.start.astimezone(zone), "hisEnd": span.end.astimezone(zone)}
-    return Grid(meta, grid.cols, grid.rows)
+    return Grid(_bounds(span, zone), grid.cols, grid.rows)
 
 
 def _point(id: Ref, entity: Entity | None) -> HisPoint:
@@ -307,41 +324,53 @@ async def _his_write(call: Call) -> Grid:
     """Write one point, whose id the meta has, or several, whose ids the columns have (H20)."""
     id = _first(call, Ref, call.request.meta, "id")
     if id is not None:
-        await call.store.his_write(id, _column(call, "val"))
+        await call.store.his_write(id, _items(call, {"val": id})[id])
     else:
-        await call.store.his_write_batch(_columns(call))
+        await call.store.his_write_batch(_items(call, _columns(call)))
     return Grid({"ok": MARKER})
 
 
-def _columns(call: Call) -> dict[Ref, _Items]:
+def _columns(call: Call) -> dict[str, Ref]:
+    """Return which point each column is of."""
     cols = call.request.cols
     if len(cols) < 2 or cols[0].name != "ts":
         raise call.wrong(
             "send the id in the meta, or ts as the first column and a column for each point"
         )
-    found: dict[Ref, _Items] = {}
+    found: dict[str, Ref] = {}
+    seen: set[Ref] = set()
     for col in cols[1:]:
         id = _needed(call, Ref, col.meta, "id", f"the column {col.name} has no id")
-        if id in found:
-            raise call.wrong(f"two columns of {id}")
-        found[id] = _column(call, col.name)
+        if id in seen or col.name in found:
+            raise call.wrong(f"two columns of {id}" if id in seen else f"two columns {col.name}")
+        seen.add(id)
+        found[col.name] = id
     return found
 
 
-def _column(call: Call, name: str) -> _Items:
-    """Return the items of a column; cells without a value are none."""
-    if all(col.name != name for col in call.request.cols) and call.request.rows:
-        raise call.wrong(f"the request has no column {name}")
-    items: _Items = []
+def _items(call: Call, columns: Mapping[str, Ref]) -> dict[Ref, _Items]:
+    """Return the items of each point; cells without a value are none."""
+    names = {col.name for col in call.request.cols}
+    missing = next((name for name in columns if name not in names), None)
+    if missing is not None and call.request.rows:
+        raise call.wrong(f"the request has no column {missing}")
+    items: dict[Ref, _Items] = {id: [] for id in columns.values()}
+    # Cell by cell of what is there: columns times rows can be far more than was sent.
     for number, row in enumerate(call.request.rows):
-        ts = row.get("ts")
-        if ts is None:
-            raise call.wrong(f"row {number} has no ts")
-        if not isinstance(ts, dt.datetime):
-            raise call.wrong(f"row {number}: ts is a {kind_name(ts)}, send a DateTime")
-        if row.get(name) is not None:
-            items.append({"ts": ts, "val": row[name]})
+        ts = _ts(call, number, row)
+        for name, val in row.items():
+            if val is not None and name in columns:
+                items[columns[name]].append({"ts": ts, "val": val})
     return items
+
+
+def _ts(call: Call, number: int, row: Mapping[str, Kind]) -> dt.datetime:
+    ts = row.get("ts")
+    if ts is None:
+        raise call.wrong(f"row {number} has no ts")
+    if not isinstance(ts, dt.datetime):
+        raise call.wrong(f"row {number}: ts is a {kind_name(ts)}, send a DateTime")
+    return ts
 
 
 # ---- writing points -----------------------------------------------------------------------------
@@ -375,7 +404,7 @@ def _array(rows: list[Entity]) -> Grid:
 
 async def _watch_sub(call: Call) -> Grid:
     meta = call.request.meta
-    ids = _ids(call)
+    ids = _asked(call)
     lease = _first(call, Number, meta, "lease")
     watch_id = _first(call, str, meta, "watchId")
     if watch_id is None:

@@ -57,6 +57,7 @@ Authorize: TypeAlias = Callable[[Request, str], Awaitable[str | Response | None]
 
 It returns who calls, for the priority arrays that are written (None where that is unknown), or a
 response that takes the place of the op's, as logging in needs; or it raises an `HTTPException`.
+Whatever else it returns, `False` say, is a TypeError, and lets nobody in.
 """
 
 _LOG = logging.getLogger(__name__)
@@ -64,6 +65,9 @@ _LOG = logging.getLogger(__name__)
 # What takes longer than a request may hold up the others goes to a thread.
 _LARGE_BODY: Final = 2**16
 _MANY_ROWS: Final = 500
+
+# Zinc writes empty cells, too: the history of many points at instants of their own is mostly these.
+_MOST_CELLS: Final = 50_000_000
 
 
 class HaystackApi:
@@ -109,6 +113,10 @@ class HaystackApi:
             who = None if authorize is None else await authorize(request, op)
             if isinstance(who, Response):
                 return who
+            if not isinstance(who, str | None):  # False, say: that was not meant to let anybody in
+                raise TypeError(
+                    f"authorize returned {who!r}: a name, None or a Response is asked for"
+                )
             return await self.respond(request, op, who=who or "")
 
         return Router([Route("/{op}", endpoint, methods=["GET", "POST"])])
@@ -147,15 +155,14 @@ class HaystackApi:
 
     async def _respond(self, request: Request, op: str, who: str) -> Response:
         self._check_method(request, op)
-        sent = request.method == "POST"
-        body = await self._body(request) if sent else b""
+        body = await self._body(request) if request.method == "POST" else b""
         format = _format_of(request) if body else None
-        wanted = choose(request.headers.get("accept", ""), format)
+        wanted = choose(", ".join(request.headers.getlist("accept")), format)
         if wanted is None:
             known = "text/zinc, application/json"
             raise _RefusedError(406, f"no answer can be in the formats of Accept; {known} can be")
         try:
-            grid = await _read(body, format) if format else grid_of_query(request.url.query)
+            grid = await _read(body, format) if format else self._query(request, op)
         except CodecError as exc:
             raise _RefusedError(400, f"the request cannot be read: {exc}") from None
         answer = await self._run(Call(op, self._server, grid, who))
@@ -174,6 +181,13 @@ class HaystackApi:
             raise _RefusedError(
                 405, f"{op} is called by {' or '.join(allowed)}", {"Allow": ", ".join(allowed)}
             )
+
+    def _query(self, request: Request, op: str) -> Grid:
+        """Return the grid in a query; ops that change something take none from there.
+
+        Any page in a browser can send a POST without a body, and with a query, to any server.
+        """
+        return grid_of_query(request.url.query) if self._server.ops[op].reads else Grid()
 
     async def _body(self, request: Request) -> bytes:
         too_large = _RefusedError(413, f"a request has at most {self._max_body:,} bytes")
@@ -205,6 +219,10 @@ class _RefusedError(Exception):
 
 
 def _format_of(request: Request) -> Format:
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        reason = f"Content-Encoding: {coding!r} is not understood; send the body as it is"
+        raise _RefusedError(415, reason, {"Accept-Encoding": "identity"})
     try:
         return format_of(request.headers.get("content-type", ""))
     except UnsupportedFormatError as exc:
@@ -219,6 +237,8 @@ async def _read(body: bytes, format: Format) -> Grid:
 
 async def _written(grid: Grid, format: Format) -> bytes:
     try:
+        if format.name == "zinc":
+            _check_cells(len(grid.rows) * len(grid.cols))
         if len(grid.rows) < _MANY_ROWS:
             return write_grid(grid, format)
         return await run_in_threadpool(write_grid, grid, format)
@@ -227,9 +247,15 @@ async def _written(grid: Grid, format: Format) -> bytes:
         return write_grid(error_grid(hint), format)
 
 
+def _check_cells(count: int) -> None:
+    if count > _MOST_CELLS:
+        raise CodecError(f"{count:,} cells are too many for Zinc, where empty ones count")
+
+
 # ---- tokens -------------------------------------------------------------------------------------
 
 _BEARER: Final = re.compile(r"bearer +(?:authToken *= *)?(\S+) *", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"[!#-+\--~]+")
 
 
 def bearer(token: str, *, read_only: bool = False) -> Authorize:
@@ -240,9 +266,16 @@ def bearer(token: str, *, read_only: bool = False) -> Authorize:
     Args:
         token: The token.
         read_only: Whether the ops of `WRITING_OPS` are refused.
+
+    Raises:
+        ValueError: The token is empty, or none that the header has a place for.
     """
     if not token:
         raise ValueError("an empty token lets everybody in: give one, or None for authorize")
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(
+            "a token is of ASCII letters, digits and signs, but no blank, comma or quote"
+        )
 
     async def authorize(request: Request, op: str) -> None:
         found = _BEARER.fullmatch(request.headers.get("authorization", ""))

@@ -56,6 +56,32 @@ def test_a_storage_is_served_until_ctrl_c(hsorm: Hsorm, url: str) -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_the_storage_is_closed_at_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], ending: signal.Signals, code: int
+) -> None:
+    with serving("-u", f"sqlite:///{tmp_path}/new.db", "--load") as (uri, process):
+        assert call(f"{uri}/read?filter=site").status == 200
+        process.send_signal(ending)
+        assert process.wait(60) == code
+    assert [file.name for file in tmp_path.iterdir()] == ["new.db"]  # without what SQLite has open
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_stalls_does_not_hold_the_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving("-u", f"sqlite:///{tmp_path}/new.db", "--load") as (uri, process):
+        host, port = uri.split("/")[2].split(":")
+        with socket.create_connection((host, int(port))) as client:
+            lines = ("POST /haystack/read HTTP/1.1", f"Host: {host}", "Content-Type: text/zinc")
+            client.sendall("\r\n".join((*lines, "Content-Length: 9", "", "ver")).encode())
+            assert call(f"{uri}/about").status == 200  # by now the server waits for the rest
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_token_is_asked_for_and_writing_refused() -> None:
     options = ("-u", "sqlite:///new.db", "--read-only", "--load", "--host", "0.0.0.0")  # noqa: S104 - what is tried
     with serving(*options, HSORM_TOKEN="t0ken") as (uri, _):
@@ -71,6 +97,8 @@ def test_other_machines_are_not_served_without_a_token(hsorm: Hsorm, url: str) -
 
     assert result.code == 2
     assert "HSORM_TOKEN" in result.err
+    blank = hsorm("serve", "--token", "a b", "-u", url)
+    assert (blank.code, "no blank" in blank.err) == (2, True)
 
 
 def test_answers_do_not_wait_for_each_other() -> None:

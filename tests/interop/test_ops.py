@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hsorm.codecs import hayson, zinc
 from hsorm.errors import HsormError, UnknownWatchError
 from hsorm.interop._ops import OPS, Call, Server, error_grid
-from hsorm.kinds import MARKER, NA, Grid, GridCol, Number, Ref
+from hsorm.kinds import MARKER, NA, Entity, Grid, GridCol, Number, Ref
 from hsorm.storage.memory import InMemoryAdapter
 from hsorm.storage.protocol import StorageAdapter
 from tests.backends import Backend
@@ -83,6 +83,43 @@ async def test_a_batch_read_is_in_the_zone_that_is_asked_for() -> None:
         'ts,v0 id:@no "No",v1 id:@ny "Ny"\n'
         "2024-03-10T06:00:00+01:00 Oslo,1kW,1kW\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("edge", "zone"), [("0001-01-01T00:00:00Z", "New_York"), ("9999-12-31T23:59:59Z", "Oslo")]
+)
+async def test_a_range_may_reach_to_the_edges_of_the_calendar(edge: str, zone: str) -> None:
+    """Where a zone has no date for an instant, the meta has the instant in UTC."""
+    store = InMemoryAdapter([{**points("p")[0], "tz": zone}])
+    one = Grid({}, (), ({"id": Ref("p"), "range": f"{edge},{edge}"},))
+
+    found = await run(store, "hisRead", one)
+    batch = await run(store, "hisRead", rows("p", range=f"{edge},{edge}"))
+
+    at = dt.datetime.fromisoformat(edge)
+    assert (found.meta["hisStart"], found.meta["hisEnd"]) == (at, at)
+    assert batch.meta["hisStart"] == at
+    assert zinc.loads(zinc.dumps(found)).meta == found.meta
+
+
+async def test_what_is_written_in_a_batch_is_read_once_for_all_points() -> None:
+    """Columns times rows may be far more than what was sent: a million here, of 2000 cells."""
+    names = [f"p{number}" for number in range(1000)]
+    store = InMemoryAdapter(points(*names))
+    cols = (GridCol("ts"), *(GridCol(name, {"id": Ref(name)}) for name in names))
+    stamps = [NOW + dt.timedelta(minutes=at) for at in range(1000)]
+    cells: tuple[Entity, ...] = tuple(
+        {"ts": ts, name: Number(at)}
+        for at, (ts, name) in enumerate(zip(stamps, names, strict=True))
+    )
+
+    await run(store, "hisWrite", Grid({}, cols, cells))
+
+    found = await store.his_read("p999", "2024-03-10,2024-03-11")
+    assert [item["val"] for item in found] == [Number(999, "kW")]
+    twice = Grid({}, (cols[0], cols[1], GridCol("p0", {"id": Ref("p1")})), cells[:1])
+    with pytest.raises(HsormError, match="two columns p0"):
+        await run(store, "hisWrite", twice)
 
 
 async def test_cells_without_a_value_are_not_written_and_NA_is() -> None:  # noqa: N802 - the kind

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import http.client
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from urllib.parse import quote
 
 import pytest
@@ -15,8 +17,10 @@ from starlette.responses import Response
 
 from hsorm.codecs import hayson, zinc
 from hsorm.errors import StorageUnavailableError
-from hsorm.interop.server import WRITING_OPS, Authorize, HaystackApi, bearer
-from hsorm.kinds import MARKER, Entity, Number, Ref
+from hsorm.interop._formats import JSON as JSON_4
+from hsorm.interop._formats import ZINC
+from hsorm.interop.server import WRITING_OPS, Authorize, HaystackApi, _written, bearer
+from hsorm.kinds import MARKER, Entity, Grid, GridCol, Number, Ref
 from hsorm.storage.memory import InMemoryAdapter
 from tests.interop.conftest import Served
 from tests.interop.serving import BUILDING, Answer, call, points, running
@@ -81,6 +85,17 @@ def test_get_calls_nothing_that_has_side_effects(ask: Call, op: str) -> None:
     assert (found.status, found.headers["allow"]) == (405, "POST")
 
 
+@pytest.mark.parametrize("op", ["pointWrite", "load", "invokeAction"])
+def test_a_query_changes_nothing_by_post_either(ask: Call, in_memory: Served, op: str) -> None:
+    """A page anywhere can have a browser send this here: a form without fields needs no leave."""
+    in_memory.load(points("forged"))
+
+    ask(f"{op}?id=@forged&level=8&val=99kW&dis=forged", "")
+
+    found = zinc.loads(ask("read?id=@forged").body).rows[0]
+    assert (found["dis"], found.get("writeVal")) == ("Forged", None)
+
+
 def test_a_query_that_says_a_thing_twice_is_refused(ask: Call) -> None:
     assert ask("read?filter=site&filter=ahu").status == 400
     assert ask("read?filter=%ff").status == 400
@@ -96,6 +111,7 @@ def test_a_query_that_says_a_thing_twice_is_refused(ask: Call) -> None:
         ('ver:"3.0"\nfilter\n"ahu"\n', "Text/Zinc; charset=utf-8"),
         ('{"_kind":"grid","cols":[{"name":"filter"}],"rows":[{"filter":"ahu"}]}', JSON),
         ('{"cols":[{"name":"filter"}],"rows":[{"filter":"ahu"}]}', JSON),
+        ('{"meta":{"ver":"3.0"},"rows":[{"filter":"ahu"}]}', JSON),
         ('{"filter":"ahu"}', "application/vnd.haystack+json"),
         ('[{"filter":"ahu"}]', "application/vnd.haystack+json;version=4"),
         (
@@ -122,7 +138,11 @@ def test_requests_are_read_in_every_format(ask: Call, body: str, content_type: s
         ("application/vnd.haystack+json", "application/vnd.haystack+json;version=4"),
         ("text/html, application/json;q=0.5, text/zinc;q=0.9", "text/zinc; charset=utf-8"),
         ("*/*, text/zinc;q=0", JSON),
-        ("text/zinc;q=0.1, */*", "text/zinc; charset=utf-8"),
+        ("text/zinc;q=0.1, */*", JSON),
+        ("application/json, text/plain, */*", JSON),
+        ("text/*;q=0.2, application/json;q=0.1", "text/zinc; charset=utf-8"),
+        ("application/*, application/json;q=0.5", "application/vnd.haystack+json;version=4"),
+        ("*/*," * 5000 + "a/b;q=0," * 3000 + "text/zinc;q=0", JSON),  # not by each with each
     ],
 )
 def test_answers_are_in_the_format_that_is_asked_for(
@@ -133,6 +153,17 @@ def test_answers_are_in_the_format_that_is_asked_for(
     assert found.headers["content-type"] == content_type
     read = hayson.loads(found.body) if "json" in content_type else zinc.loads(found.body)
     assert read.rows[0]["productName"] == "hsorm"
+
+
+def test_headers_of_one_name_are_one_list(in_memory: Served) -> None:
+    with closing(http.client.HTTPConnection(in_memory.uri.split("/")[2])) as client:
+        client.putrequest("GET", "/haystack/about")
+        client.putheader("Authorization", f"BEARER authToken={in_memory.token}")
+        for accept in ("text/html", JSON):
+            client.putheader("Accept", accept)
+        client.endheaders()
+        with client.getresponse() as found:
+            assert (found.status, found.headers["content-type"]) == (200, JSON)
 
 
 def test_any_format_is_that_of_the_request(ask: Call) -> None:
@@ -157,6 +188,15 @@ def test_an_answer_in_no_format_of_ours_is_not_acceptable(ask: Call, accept: str
 )
 def test_a_request_in_no_format_of_ours_is_not_supported(ask: Call, content_type: str) -> None:
     assert ask("read", "filter=site", content_type=content_type).status == 415
+
+
+def test_a_request_that_is_compressed_is_not_supported(ask: Call) -> None:
+    body = gzip.compress(b'ver:"3.0"\nfilter\n"ahu"\n')
+
+    found = ask("read", body, content_type="text/zinc", content_encoding="gzip")
+
+    assert (found.status, "gzip" in found.text) == (415, True)
+    assert ask("read", "", content_type="text/zinc", content_encoding="identity").status == 200
 
 
 @pytest.mark.parametrize(
@@ -192,6 +232,18 @@ def test_what_zinc_has_no_form_for_is_an_error_that_names_json(
     assert ask("read?filter=odd", accept=JSON).json["rows"][0]["size"]["unit"] == "a unit"
 
 
+async def test_empty_cells_are_too_many_for_zinc_at_some_time() -> None:
+    """As of many points with items at instants of their own; JSON is as long as the items."""
+    cols = tuple(GridCol(f"v{number}") for number in range(8000))
+    grid = Grid({}, cols, ({},) * 8000)
+
+    found = zinc.loads(await _written(grid, ZINC))
+
+    assert "64,000,000 cells" in str(found.meta["dis"])
+    assert "Accept: application/json" in str(found.meta["dis"])
+    assert hayson.loads(await _written(grid, JSON_4)) == grid
+
+
 # ---- errors -------------------------------------------------------------------------------------
 
 
@@ -221,6 +273,7 @@ def test_an_op_that_is_none_is_not_found(ask: Call) -> None:
         ("watchSub", '{"id":@}', "watchDis"),
         ("watchUnsub", "[]", "watchId"),
         ("watchPoll", "[]", "watchId"),
+        ("watchPoll", '{"meta":{"watchId":"w-none"},"cols":[{"name":"empty"}]}', "w-none"),
         ("load", '{"dis":"no id"}', "id"),
     ],
 )  # fmt: skip
@@ -267,17 +320,20 @@ def test_an_answer_is_never_a_part_of_what_was_asked_for(served_by: Callable[...
     items = "".join(f"2024-03-10T0{hour}:00:00Z UTC,{hour}kW\n" for hour in range(3))
     call(f"{uri}/hisWrite", f'ver:"3.0" id:@p\nts,val\n{items}', content_type="text/zinc")
     ids = ",".join(f'{{"id":{{"_kind":"ref","val":"{id}"}}}}' for id in "pq")
+    too_many = f"[{ids},{ids}]"
     both = f'{{"meta":{{"range":"2024-03-09"}},"cols":[{{"name":"id"}}],"rows":[{ids}]}}'
 
     everything = call(f"{uri}/read?filter=id", accept=JSON)
     some = call(f"{uri}/read?filter=id&limit=2", accept=JSON)
     history = call(f"{uri}/hisRead?id=@p&range=2024-03-09,2024-03-10", accept=JSON)
     batch = call(f"{uri}/hisRead", both, content_type=JSON)
+    by_id = call(f"{uri}/read", too_many, content_type=JSON)
 
     assert "more than 2 rows" in everything.json["meta"]["dis"]
     assert len(some.json["rows"]) == 2
     assert "shorter range" in history.json["meta"]["dis"]
     assert "more than 1 items" in batch.json["meta"]["dis"]
+    assert "fewer ids" in by_id.json["meta"]["dis"]
 
 
 def test_a_request_has_a_size(served_by: Callable[..., str]) -> None:
@@ -298,10 +354,18 @@ def test_limits_of_a_read(ask: Call) -> None:
 
 
 def test_a_token_lets_in(served_by: Callable[..., str]) -> None:
-    uri = served_by(bearer("a b=/+", read_only=True))
+    uri = served_by(bearer("a!b=/+"))
 
-    for given in ("Bearer a b=/+", "", "Basic x", "BEARER authToken=b"):
+    assert call(f"{uri}/about", authorization="Bearer a!b=/+").status == 200
+    for given in ("Bearer a", "Bearer a!b=/+ x", "", "Basic x", "BEARER authToken=b"):
         assert call(f"{uri}/about", authorization=given).status == 401
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a,b", '"a"', "é", "a\n"])
+def test_a_token_that_no_header_can_have_is_refused(token: str) -> None:
+    """Or nobody would ever get in."""
+    with pytest.raises(ValueError, match="token"):
+        bearer(token)
 
 
 def test_a_token_for_reading(served_by: Callable[..., str]) -> None:
@@ -314,8 +378,6 @@ def test_a_token_for_reading(served_by: Callable[..., str]) -> None:
         assert found.status == 403
     missing = call(f"{uri}/eval")
     assert (missing.status, missing.headers["www-authenticate"]) == (401, "Bearer")
-    with pytest.raises(ValueError, match="empty token"):
-        bearer("")
 
 
 def test_the_host_decides_by_request_and_op(served_by: Callable[..., str]) -> None:
@@ -335,6 +397,17 @@ def test_the_host_decides_by_request_and_op(served_by: Callable[..., str]) -> No
     call(f"{uri}/pointWrite", level, content_type=JSON, x_user="ben")
     array = call(f"{uri}/pointWrite", read, content_type=JSON, x_user="ben")
     assert array.json["rows"][9]["who"] == "Haystack.pointWrite | ben"
+
+
+def test_what_is_no_name_lets_nobody_in(
+    served_by: Callable[..., str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hook that returns whether somebody may, by mistake: `False` is not nobody in particular."""
+
+    async def may(request: Request, op: str) -> bool:
+        return False
+
+    assert call(f"{served_by(may)}/read?filter=site").status == 500
 
 
 def test_load_is_only_there_where_it_is_asked_for(served_by: Callable[..., str]) -> None:

@@ -307,7 +307,10 @@ def test_an_error_says_in_which_tag_it_is(text: str, where: str) -> None:
 
 def test_a_number_beyond_the_doubles_is_infinite() -> None:
     """F9, as in Zinc, Trio and filters."""
-    assert hayson.loads("[1e999, -1e999]") == [Number(math.inf), Number(-math.inf)]
+    digits = "1" * 5000  # more than Python's int() takes
+    infinite = [Number(math.inf), Number(-math.inf)]
+    assert hayson.loads("[1e999, -1e999]") == infinite
+    assert hayson.loads(f"[{digits}, -{digits}]") == infinite
 
 
 @pytest.mark.parametrize(
