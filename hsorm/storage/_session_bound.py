@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Index, Select
 
 from hsorm.errors import SessionBoundError, StorageUrlError
 from hsorm.filter.ast import Node
+from hsorm.ops.geo import Area
 from hsorm.sql import migrate
 from hsorm.sql.indexes import Indexed
 from hsorm.sql.models import Tables
@@ -150,11 +151,16 @@ class SessionBound(SqlAdapter):
         return await SqlAdapter._fetch_count(self, filter, search)
 
     async def explain(
-        self, filter_str: str | Node, limit: int | None = None, *, search: str | None = None
+        self,
+        filter_str: str | Node,
+        limit: int | None = None,
+        *,
+        search: str | None = None,
+        geo: Area | None = None,
     ) -> Explanation:
         """Return the statement of a read and its plan; see `Explainer.explain`."""
         most = None if limit is None else max(limit, 0)
-        statement = self._select_matching(filter_str, most, await self._search(search))
+        statement = self._select_matching(filter_str, most, await self._search(search, geo))
         asked = "EXPLAIN QUERY PLAN" if self.dialect.name == "sqlite" else "EXPLAIN"
 
         def run(connection: Connection) -> Explanation:
@@ -180,7 +186,9 @@ class SessionBound(SqlAdapter):
     def _wakes(self) -> NoReturn:
         _refuse("watch_stream", _OWN)
 
-    async def upgrade(self, *, timescale: migrate.Extension = "auto") -> None:
+    async def upgrade(
+        self, *, timescale: migrate.Extension = "auto", postgis: migrate.Extension = "auto"
+    ) -> None:
         """Refuse to: migrations are for who has a connection of its own."""
         _refuse("upgrade", "run `hsorm db upgrade`, or hsorm's migrations beside your own")
 

@@ -387,12 +387,16 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     async def _geo_column(self, area: Area) -> GeoColumn | None:
         if area.tag != GEO_TAG:
             return None
-        found = await self._fetch_compiled(*self._geo_column_there)
+        found = await self._geo_schema()
         if not found:
             return None
         # Asked each time: others make and drop it. And it is none of the models' columns.
         ((schema,),) = found
         return GeoColumn(column_of(self.tables.entities), schema)
+
+    async def _geo_schema(self) -> Rows:
+        """Return the schema of PostGIS, if entities have a geography column."""
+        return await self._fetch_compiled(*self._geo_column_there)
 
     @cached_property
     def _geo_column_there(self) -> tuple[str, list[Any]]:
@@ -658,6 +662,10 @@ class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
     async def _has_search_index(self) -> bool:
         entities = await self._new_work().located_table(self.tables.entities)
         return bool(await self._fetch(self._select_search_index(entities)))
+
+    async def _geo_schema(self) -> Rows:
+        entities = await self._new_work().located_table(self.tables.entities)
+        return await self._fetch(select_geo_schema(self._quoted(entities)))
 
     async def _change_live(self, changes: Mapping[str, Entity]) -> None:
         # What refers to an entity that is just being removed would end the host's transaction.

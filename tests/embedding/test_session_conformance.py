@@ -63,6 +63,7 @@ def _alone(kit: type) -> type:
 
 
 TestCommit = _alone(conformance.CommitTests)
+TestGeo = _alone(conformance.GeoTests)
 TestHistoryBatchWrites = _alone(conformance.HistoryBatchWriteTests)
 TestHistoryWrites = _alone(conformance.HistoryWriteTests)
 TestLiveTag = _alone(conformance.LiveTagTests)
