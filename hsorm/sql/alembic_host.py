@@ -71,17 +71,20 @@ def included(
         metadata: The host's tables; ours join them (the first, of several), if `make_tables` has
             not put them there.
         prefix: As in `make_tables`.
-        schema: As in `make_tables`; None for the database's own, such as `public`.
+        schema: As in `make_tables`: None for the (first) MetaData's own, or else the database's,
+            such as `public`.
         timescale: Whether history becomes a hypertable, in the revision that makes it.
         own: Other options for `context.configure`; `include_name`, `include_object` and
             `render_item` are asked where ours have nothing to say.
+
+    Raises:
+        ValueError: A table of the host's has the name of one of ours.
     """
-    names, metadata = _Names.of(prefix, schema), _listed(metadata)
-    names.join(metadata)
+    names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden, metadata, own)
     plugins = own.get("autogenerate_plugins", ["alembic.autogenerate.*"])
     options["autogenerate_plugins"] = [*plugins, _PLUGIN]
-    options[_OPTION] = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    options[_OPTION] = names.settings(timescale)
     return options
 
 
@@ -103,11 +106,13 @@ def beside(
         schema: As in `make_tables`.
         timescale: Whether history becomes a hypertable when it is made.
         own: Other options, as in `included`.
+
+    Raises:
+        ValueError: A table of the host's has the name of one of ours.
     """
-    names, metadata = _Names.of(prefix, schema), _listed(metadata)
-    names.join(metadata)  # foreign keys of the host's may lead to them
+    names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden | names.tables, metadata, own)
-    options[_OPTION] = Settings(prefix=prefix, schema=schema, timescale=timescale, lose_data=False)
+    options[_OPTION] = names.settings(timescale)
     return options
 
 
@@ -284,14 +289,28 @@ class _Names(NamedTuple):
         keys = frozenset((schema, name) for name in hidden)
         return cls(prefix, schema, frozenset(_keys([metadata])), keys)
 
-    def join(self, metadata: Sequence[MetaData]) -> None:
-        """Put our tables among others, unless they are there."""
-        if self.tables.isdisjoint(_keys(metadata)):
-            make_tables(metadata[0], prefix=self.prefix, schema=self.schema)
+    def settings(self, timescale: Extension) -> Settings:
+        """Return what revisions ask for."""
+        return Settings(
+            prefix=self.prefix, schema=self.schema, timescale=timescale, lose_data=False
+        )
 
 
-def _listed(metadata: MetaData | Sequence[MetaData]) -> Sequence[MetaData]:
-    return [metadata] if isinstance(metadata, MetaData) else metadata
+def _joined(
+    metadata: MetaData | Sequence[MetaData], prefix: str, schema: str | None
+) -> tuple[_Names, Sequence[MetaData]]:
+    """Put our tables among the host's, unless they are there; foreign keys may lead to them."""
+    listed = [metadata] if isinstance(metadata, MetaData) else metadata
+    names = _Names.of(prefix, listed[0].schema if schema is None else schema)
+    there = set(_keys(listed))
+    are_there = names.tables <= there
+    taken = there & (names.hidden if are_there else names.hidden | names.tables)
+    if taken:
+        listing = ", ".join(sorted(name for _, name in taken))
+        raise ValueError(f"tables of yours have names of ours, {listing}: give a prefix")
+    if not are_there:
+        make_tables(listed[0], prefix=prefix, schema=names.schema)
+    return names, listed
 
 
 def _keys(metadata: Sequence[MetaData]) -> Iterable[_Key]:
@@ -302,35 +321,45 @@ def _options(
     names: _Names, unseen: frozenset[_Key], metadata: Sequence[MetaData], own: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the options of `context.configure`, the host's own among them."""
-    schemas = {names.schema, *(schema for schema, _ in _keys(metadata))}
+    theirs = {None, *(key[0] for key in _keys(metadata) if key not in names.tables)}
     options = {
         **own,
         "target_metadata": metadata,
-        "include_name": _include_name(names, unseen, schemas, own.get("include_name")),
+        "include_name": _include_name(names, unseen, theirs, own),
         "include_object": _include_object(names, unseen, own.get("include_object")),
         "render_item": _render_item(own.get("render_item")),
     }
-    if schemas != {None}:
+    if theirs | {names.schema} != {None}:
         options.setdefault("include_schemas", True)
     return options
 
 
 def _include_name(
-    names: _Names, unseen: frozenset[_Key], schemas: set[str | None], own: Any
+    names: _Names, unseen: frozenset[_Key], theirs: set[str | None], options: dict[str, Any]
 ) -> Callable[..., bool]:
+    """Return what tells whether something in the database is looked at at all.
+
+    Args:
+        names: What is ours.
+        unseen: The tables that are not looked at.
+        theirs: The schemas of the host's tables; the rest of the database is other people's, and
+            would seem to be there to be dropped.
+        options: The host's.
+    """
+    own = options.get("include_name")
+    chooses_schemas = own is not None and options.get("include_schemas", False)
+
     def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
         if type_ == "schema":
             _refuse_own_schema(names.schema)
-        if type_ == "schema" and own is None:
-            return name is None or name in schemas  # not those of extensions
-        if type_ == "schema" and name == names.schema:
-            return True
+            if name == names.schema or not chooses_schemas:
+                return name == names.schema or name in theirs
         if type_ == "table" and name is not None:
             schema = parent_names.get("schema_name")
-            if (schema, name) in unseen:
-                return False
-            if (schema, name) in names.tables:
+            if (schema, name) in names.tables - unseen:
                 return True
+            if (schema, name) in unseen or (schema == names.schema and schema not in theirs):
+                return False
         return own is None or bool(own(name, type_, parent_names))
 
     return include_name

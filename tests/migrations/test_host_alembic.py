@@ -396,6 +396,53 @@ def test_tables_of_a_host_may_be_in_several_places(host: Callable[[str], Host], 
     assert app.tables() >= OURS | {"device", "other"}
 
 
+@pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+def test_the_schema_of_the_host_s_metadata_is_that_of_ours(
+    host: Callable[[str], Host], env: str
+) -> None:
+    """As it is of every table in it that names none."""
+    app = host(env)
+    app.schema = "app"
+    models = app.folder / "myapp" / "models.py"
+    in_app = models.read_text().replace("MetaData(", 'MetaData(schema="app", ')
+    models.write_text(in_app.replace('"hs_entities', '"app.hs_entities'))
+    _execute(app, "CREATE SCHEMA app")
+
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+
+    assert "create_table('hs_" not in written
+    assert app.tables() >= OURS
+    assert app.revision() == migrate.HEAD
+
+
+@on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+@pytest.mark.parametrize("name", ["hs_history", "hs_hsorm_version"])
+def test_a_table_of_the_host_s_is_not_taken_for_ours(
+    host: Callable[[str], Host], env: str, name: str
+) -> None:
+    app = host(env)
+    models = app.folder / "myapp" / "models.py"
+    models.write_text(models.read_text().replace('= "reading"', f'= "{name}"'))
+
+    with pytest.raises(ValueError, match=f"{name}.*prefix"):
+        app.write("first")
+
+
+@pytest.mark.parametrize("sql_url", ["timescale"], indirect=True)
+def test_other_schemas_are_other_people_s(host: Callable[[str], Host]) -> None:
+    """Also to a host that filters names, but had no schemas before ours."""
+    own = "\ndef include_name(name, type_, parents):\n    return True\n"
+    env = INCLUDED.replace("\nurl =", f"{own}\nurl =")
+    app = host(env.replace("prefix=", "include_name=include_name, prefix="))
+    _execute(app, "CREATE SCHEMA theirs; CREATE TABLE theirs.precious (id int PRIMARY KEY)")
+
+    assert "precious" not in app.write("first")
+
+
 @on_one
 def test_filters_of_the_host_are_asked_too(host: Callable[[str], Host]) -> None:
     own = """
