@@ -15,7 +15,7 @@ imports. docs/migrations.md shows both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, NamedTuple
 
 import alembic.context
@@ -139,12 +139,14 @@ def run_beside() -> None:
 
 
 def _transaction(host: MigrationContext) -> AbstractContextManager[Any]:
-    """Open a transaction unless the host's `context.begin_transaction()` did."""
-    if not host.as_sql:
-        connection = _connection(host)
-        return nullcontext() if connection.in_transaction() else connection.begin()
-    per_revision = host.opts.get("transaction_per_migration", False)
-    return _printed(host) if per_revision or not host.impl.transactional_ddl else nullcontext()
+    """Open a transaction unless the host's `context.begin_transaction()` did.
+
+    As Alembic does it for each revision; but for SQLite it prints none.
+    """
+    if host.as_sql and not host.impl.transactional_ddl:
+        return _printed(host)
+    opened: AbstractContextManager[Any] = host.begin_transaction(_per_migration=True)
+    return opened
 
 
 @contextmanager

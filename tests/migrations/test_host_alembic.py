@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -43,7 +45,15 @@ from hsorm.sql import EntityMixin, HistoryMixin, MutableTags, tag_index
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s", "pk": "pk_%(table_name)s"})
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 class Device(Base):
@@ -203,7 +213,7 @@ async def test_included_tables_come_with_the_host_s_revisions(host: Callable[[st
     assert "hs_live" not in written
     assert app.tables() >= OURS | {"device", "asset", "reading", "alembic_version"}
     assert app.revision() == migrate.HEAD
-    with pytest.raises(SystemExit, match="has rows"):
+    with pytest.raises(SystemExit, match=r"has rows.*lose_data=True"):
         app.run(command.downgrade, "base")
 
 
@@ -360,6 +370,75 @@ def test_the_printed_sql_of_tables_beside_begins_where_it_is_told(
 
 
 @on_one
+def test_tables_beside_stay_whatever_was_run_before(host: Callable[[str], Host]) -> None:
+    """A statement of the host's begins a transaction, which nobody else may be there to end."""
+    configure = "context.configure(connection=connection, **options)"
+    pragma = '        connection.exec_driver_sql("PRAGMA foreign_keys")'
+    app = host(BESIDE.replace(configure, f"{configure}\n{pragma}"))
+
+    app.run(command.upgrade, "head")
+
+    assert app.tables() >= OURS
+
+
+@on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+async def test_a_host_may_change_its_tables_in_batches(
+    host: Callable[[str], Host], env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite copies a table to change it, and with it its foreign key to ours."""
+    app = host(env.replace("prefix=", "render_as_batch=True, prefix="))
+    app.write("first")
+    app.run(command.upgrade, "head")
+    models = app.folder / "myapp" / "models.py"
+    unique = "    serial: Mapped[str | None] = mapped_column(unique=True)\n    tags: Mapped[Entity]"
+    models.write_text(models.read_text().replace("    tags: Mapped[Entity]", unique))
+    for name in ("myapp", "myapp.models"):
+        monkeypatch.delitem(sys.modules, name)
+
+    written = app.write("second")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+    app.run(command.downgrade, "-1")
+
+    assert "batch_alter_table('device'" in written
+    assert "hs" not in written.partition("def upgrade")[2]
+    assert app.tables() >= OURS
+
+
+@on_one
+@pytest.mark.parametrize("way", ["included", "beside"])
+@pytest.mark.parametrize("template", ["generic", "async"])
+async def test_few_lines_change_in_what_alembic_init_writes(
+    host: Callable[[str], Host], way: str, template: str
+) -> None:
+    app = host("")
+    shutil.rmtree(app.folder / "migrations")
+    config = Config(app.folder / "alembic.ini", stdout=io.StringIO())
+    command.init(config, str(app.folder / "migrations"), template=template)
+    url = app.url.replace("sqlite:", "sqlite+aiosqlite:") if template == "async" else app.url
+    ini = app.folder / "alembic.ini"
+    ini.write_text(ini.read_text().replace("driver://user:pass@localhost/dbname", url))
+    env = app.folder / "migrations" / "env.py"
+    changed = env.read_text().replace("target_metadata=target_metadata", "**options")
+    made = f'options = alembic_host.{way}(Base.metadata, prefix="hs_")'
+    imports = "from hsorm.sql import alembic_host\nfrom myapp.models import Base\n"
+    changed = changed.replace("target_metadata = None", imports + made)
+    if way == "beside":
+        run = r"( +)(context.run_migrations)"
+        changed = re.sub(run, r"\1alembic_host.run_beside()\n\1\2", changed)
+    env.write_text(changed)
+
+    # In a thread, for the asynchronous template runs a loop of its own.
+    await asyncio.to_thread(command.revision, config, "first", autogenerate=True)
+    await asyncio.to_thread(command.upgrade, config, "head")
+    await asyncio.to_thread(command.check, config)
+
+    await use(app)
+
+
+@on_one
 def test_tables_beside_need_their_options(host: Callable[[str], Host]) -> None:
     app = host(BESIDE.replace("**options", "target_metadata=Base.metadata"))
 
@@ -428,7 +507,7 @@ def test_a_table_of_the_host_s_is_not_taken_for_ours(
     models = app.folder / "myapp" / "models.py"
     models.write_text(models.read_text().replace('= "reading"', f'= "{name}"'))
 
-    with pytest.raises(ValueError, match=f"{name}.*prefix"):
+    with pytest.raises(ValueError, match=rf"{name}.*prefix"):
         app.write("first")
 
 
