@@ -237,6 +237,21 @@ async def test_a_replica_without_tables_is_told(
     assert str(lagging.url.database) in str(caught.value)
 
 
+@on_plain
+async def test_a_replica_is_waited_for_once_not_by_each_read(
+    lagging: AsyncEngine, store: TimescaleAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads that wait one after the other would pile up for as long as it has no tables."""
+    monkeypatch.setattr("hsorm.storage.timescale._LATER", 2)
+    asked = []
+    event.listen(lagging.sync_engine, "checkout", lambda *args: asked.append(args))
+    async with TimescaleAdapter(engine=store.engine, read_engine=lagging) as both:
+        found = await asyncio.gather(*[both.read("id") for _ in range(5)], return_exceptions=True)
+
+    assert [type(error) for error in found] == [SchemaOutdatedError] * 5
+    assert len(asked) < 2 * 5
+
+
 async def test_a_replica_that_is_away_keeps_nobody_from_writing(store: TimescaleAdapter) -> None:
     away = create_async_engine("postgresql+asyncpg://127.0.0.1:1/db")
     async with TimescaleAdapter(engine=store.engine, read_engine=away) as both:
