@@ -268,6 +268,22 @@ def test_a_newer_hsorm_is_a_revision_more(host: Callable[[str], Host]) -> None:
 
 
 @on_one
+async def test_an_older_line_leaves_newer_tables_alone(host: Callable[[str], Host]) -> None:
+    """Such as an adapter made before the host's revisions were run."""
+    app = host(INCLUDED)
+    app.write("first")
+    written = app.folder / "migrations" / "versions" / "first_first.py"
+    written.write_text(written.read_text().replace("'0003'", "'0002'"))
+    async with SqliteAdapter(sqlite_path(app.url), prefix="hs_") as store:
+        await store.load_entities([{"id": Ref("a")}])
+
+    app.run(command.upgrade, "head")
+
+    assert app.revision() == migrate.HEAD
+    await use(app)
+
+
+@on_one
 def test_a_plain_revision_has_nothing_of_ours(host: Callable[[str], Host]) -> None:
     app = host(INCLUDED)
 
