@@ -82,7 +82,7 @@ def included(
     """
     names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden, metadata, own)
-    plugins = own.get("autogenerate_plugins", ["alembic.autogenerate.*"])
+    plugins = own.get("autogenerate_plugins") or ["alembic.autogenerate.*"]
     options["autogenerate_plugins"] = [*plugins, _PLUGIN]
     options[_OPTION] = names.settings(timescale)
     return options
