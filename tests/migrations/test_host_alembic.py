@@ -31,6 +31,8 @@ from hsorm.storage.timescale import TimescaleAdapter
 PAGE = (Path(__file__).parents[2] / "docs" / "migrations.md").read_text("utf-8")
 INCLUDED, BESIDE = re.findall(r"```py\n(# env\.py.*?)```", PAGE, re.DOTALL)
 
+HEAD = repr(migrate.HEAD)
+
 OURS = {
     *("hs_entities", "hs_history", "hs_history_changes", "hs_live", "hs_point_arrays"),
     *("hs_removals", "hs_watch_ids", "hs_watches", "hs_hsorm_version"),
@@ -203,8 +205,8 @@ async def test_included_tables_come_with_the_host_s_revisions(host: Callable[[st
     await use(app)
 
     schema = f", schema={app.schema!r}" if app.schema else ""
-    up = f"    hsorm.sql.alembic_host.upgrade('0003', prefix='hs_'{schema})\n"
-    down = f"    hsorm.sql.alembic_host.downgrade('base', since='0003', prefix='hs_'{schema})\n"
+    up = f"    hsorm.sql.alembic_host.upgrade({HEAD}, prefix='hs_'{schema})\n"
+    down = f"    hsorm.sql.alembic_host.downgrade('base', since={HEAD}, prefix='hs_'{schema})\n"
     assert up in written
     assert down in written
     assert "\nimport hsorm.sql.alembic_host\nimport hsorm.sql.types\n" in written
@@ -253,17 +255,17 @@ def test_a_newer_hsorm_is_a_revision_more(host: Callable[[str], Host]) -> None:
     app = host(INCLUDED)
     app.write("first")
     only_0001 = app.folder / "migrations" / "versions" / "first_first.py"
-    only_0001.write_text(only_0001.read_text().replace("'0003'", "'0001'"))
+    only_0001.write_text(only_0001.read_text().replace(HEAD, "'0001'"))
     app.run(command.upgrade, "head")
 
-    with pytest.raises(CommandError, match=r"hsorm_tables.*0001.*0003"):
+    with pytest.raises(CommandError, match=rf"hsorm_tables.*0001.*{HEAD}"):
         app.run(command.check)
     written = app.write("second")
     app.run(command.upgrade, "head")
     app.run(command.check)
 
-    assert "alembic_host.upgrade('0003', since='0001'" in written
-    assert "alembic_host.downgrade('0001', since='0003'" in written
+    assert f"alembic_host.upgrade({HEAD}, since='0001'" in written
+    assert f"alembic_host.downgrade('0001', since={HEAD}" in written
     assert "op." not in written.partition("def upgrade")[2]
     assert app.revision() == migrate.HEAD
     app.run(command.downgrade, "-1")
@@ -276,7 +278,7 @@ async def test_an_older_line_leaves_newer_tables_alone(host: Callable[[str], Hos
     app = host(INCLUDED)
     app.write("first")
     written = app.folder / "migrations" / "versions" / "first_first.py"
-    written.write_text(written.read_text().replace("'0003'", "'0002'"))
+    written.write_text(written.read_text().replace(HEAD, "'0002'"))
     async with SqliteAdapter(sqlite_path(app.url), prefix="hs_") as store:
         await store.load_entities([{"id": Ref("a")}])
 
@@ -381,7 +383,7 @@ def test_the_printed_sql_of_tables_beside_begins_where_it_is_told(
     app = host(BESIDE)
 
     from_0002 = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0002"])
-    nothing = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0003"])
+    nothing = app.run(command.upgrade, "head", sql=True, x=[f"hsorm_from={migrate.HEAD}"])
 
     assert "hs_live" in from_0002
     assert "hs_history (" not in from_0002

@@ -157,9 +157,6 @@ def test_the_page_names_every_call() -> None:
         *("connect", "distribute_history"),
         *("set_his_policy", "remove_his_policy", "run_his_policy"),
     }
-    assert {name for name in calls if hasattr(getattr(TimescaleAdapter, name), "may_lag")} == set(
-        READS
-    )
 
 
 async def test_an_override_that_is_over_shows_as_released(engines: dict[str, AsyncEngine]) -> None:
