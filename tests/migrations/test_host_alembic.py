@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import re
 import shutil
@@ -18,10 +19,11 @@ import psycopg
 import pytest
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy.orm import Session
 
 from alembic import command
-from hsorm import Ref
+from hsorm import Number, Ref
 from hsorm.sql import migrate
 from hsorm.sql.urls import sqlite_path
 from hsorm.storage.protocol import StorageAdapter
@@ -541,6 +543,36 @@ def test_other_schemas_are_other_people_s(host: Callable[[str], Host]) -> None:
     _execute(app, "CREATE SCHEMA theirs; CREATE TABLE theirs.precious (id int PRIMARY KEY)")
 
     assert "precious" not in app.write("first")
+
+
+@on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+async def test_models_may_have_our_tables_themselves(host: Callable[[str], Host], env: str) -> None:
+    """As they must where foreign keys lead to ours: an application has no env.py."""
+    app = host(env)
+    models = app.folder / "myapp" / "models.py"
+    more = """
+from hsorm.sql import make_tables
+
+ours = make_tables(Base.metadata, prefix="hs_")
+
+class Stored(Base):
+    __table__ = ours.entities
+"""
+    models.write_text(models.read_text() + more)
+
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+    myapp: Any = importlib.import_module("myapp.models")
+    with app.connected() as connection, Session(connection) as session:
+        session.add(myapp.Device(id="d", tags={}, entity_id="a"))
+        session.flush()
+        (stored,) = session.scalars(select(myapp.Stored))
+        assert stored.tags["n"] == Number(2)
+
+    assert "create_table('hs_" not in written
 
 
 @on_one
