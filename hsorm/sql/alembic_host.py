@@ -456,9 +456,12 @@ def _compare(
     """Ask for our own revisions where the tables are behind, instead of for tables one by one."""
     settings = context.opts[_OPTION]
     names = {"prefix": settings["prefix"], "schema": settings["schema"]}
+    ours = _Names.of(**names).tables
+    if not ours <= {(table.schema, table.name) for table in context.sorted_tables}:
+        # Another of several databases: Alembic keeps options from one to the next.
+        return PriorityDispatchResult.CONTINUE
     found = revision_of(_connection(context.migration_context), **names)
     if found is None or found < HEAD:
-        ours = _Names.of(**names).tables
         others = [op for op in upgrade_ops.ops if not _is_about(op, ours)]
         upgrade_ops.ops[:] = [_Step(found, HEAD, settings), *others]
     return PriorityDispatchResult.CONTINUE

@@ -462,6 +462,37 @@ async def test_few_lines_change_in_what_alembic_init_writes(
 
 
 @on_one
+async def test_of_several_databases_one_has_our_tables(host: Callable[[str], Host]) -> None:
+    """Alembic keeps options from one database to the next, so ours are there for all of them."""
+    app = host("")
+    shutil.rmtree(app.folder / "migrations")
+    ini, env = app.folder / "alembic.ini", app.folder / "migrations" / "env.py"
+    config = Config(ini, stdout=io.StringIO())
+    command.init(config, str(app.folder / "migrations"), template="multidb")
+    second = f"sqlite:///{app.folder / 'second.db'}"
+    urls = ini.read_text().replace("driver://user:pass@localhost/dbname2", second)
+    ini.write_text(urls.replace("driver://user:pass@localhost/dbname", app.url))
+    options = """
+from sqlalchemy import MetaData
+from hsorm.sql import alembic_host
+from myapp.models import Base
+options = {
+    "engine1": alembic_host.included(Base.metadata, prefix="hs_"),
+    "engine2": {"target_metadata": MetaData()},
+}
+"""
+    changed = env.read_text().replace("target_metadata = {}", options)
+    env.write_text(changed.replace("target_metadata=target_metadata.get(name)", "**options[name]"))
+
+    command.revision(config, "first", autogenerate=True)
+    command.upgrade(config, "head")
+    command.check(config)
+
+    await use(app)
+    assert Host(app.folder, second, None).tables() == {"alembic_version"}
+
+
+@on_one
 def test_tables_beside_need_their_options(host: Callable[[str], Host]) -> None:
     app = host(BESIDE.replace("**options", "target_metadata=Base.metadata"))
 
