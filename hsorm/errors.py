@@ -440,7 +440,7 @@ class SchemaOutdatedError(HsormError, RuntimeError):
 
     def __str__(self) -> str:
         state = f"is at revision {self.found}" if self.found else "has no hsorm tables"
-        remedy = "run `hsorm db upgrade` on it"
+        remedy = "run `hsorm db upgrade`, or the migrations of the application that has them"
         if self.found is not None and self.found > self.needed:
             remedy = "its tables are of a newer version: install that"
         return f"{self.url} {state}, this version of hsorm needs {self.needed}: {remedy}"

@@ -67,7 +67,8 @@ def _refuse_to_lose_data(names: tuple[str, ...], schema: str | None) -> None:
     for name in names:
         rows = sa.table(name, schema=schema)
         if op.get_bind().scalar(sa.select(sa.literal(1)).select_from(rows).limit(1)):
-            raise SystemExit(f"{name} has rows, which the downgrade would drop: -x lose_data=yes")
+            may = "-x lose_data=yes, or lose_data=True in a revision of a host's"
+            raise SystemExit(f"{name} has rows, which the downgrade would drop: {may}")
 
 
 def _names() -> tuple[str, str | None]:

@@ -327,7 +327,8 @@ def _refuse_to_lose_data(tables: tuple[str, ...]) -> None:
     for table in tables:
         name = _name(table)
         if op.get_bind().scalar(sa.text(f"SELECT 1 FROM {name} LIMIT 1")):
-            raise SystemExit(f"{name} has rows, which the downgrade would drop: -x lose_data=yes")
+            may = "-x lose_data=yes, or lose_data=True in a revision of a host's"
+            raise SystemExit(f"{name} has rows, which the downgrade would drop: {may}")
 
 
 def _names() -> tuple[str, str | None]:

@@ -111,7 +111,7 @@ async def distribute(
         typer.Option(
             "--columnar-after",
             metavar="TIME",
-            help="Compress partitions that are older; these cannot be written any more.",
+            help="Compress older partitions; nothing in them can be changed any more.",
         ),
     ] = None,
     sql: Annotated[

@@ -15,7 +15,7 @@ imports. docs/migrations.md shows both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, NamedTuple
 
 import alembic.context
@@ -73,18 +73,21 @@ def included(
         metadata: The host's tables; ours join them (the first, of several), if `make_tables` has
             not put them there.
         prefix: As in `make_tables`.
-        schema: As in `make_tables`; None for the database's own, such as `public`.
+        schema: As in `make_tables`: None for the (first) MetaData's own, or else the database's,
+            such as `public`.
         timescale: Whether history becomes a hypertable, in the revision that makes it.
         postgis: Whether entities get a geography column, in the revision that makes it.
         own: Other options for `context.configure`; `include_name`, `include_object` and
             `render_item` are asked where ours have nothing to say.
+
+    Raises:
+        ValueError: A table of the host's has the name of one of ours.
     """
-    names, metadata = _Names.of(prefix, schema), _listed(metadata)
-    names.join(metadata)
+    names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden, metadata, own)
-    plugins = own.get("autogenerate_plugins", ["alembic.autogenerate.*"])
+    plugins = own.get("autogenerate_plugins") or ["alembic.autogenerate.*"]
     options["autogenerate_plugins"] = [*plugins, _PLUGIN]
-    options[_OPTION] = _settings(prefix, schema, timescale, postgis)
+    options[_OPTION] = names.settings(timescale, postgis)
     return options
 
 
@@ -108,20 +111,14 @@ def beside(
         timescale: Whether history becomes a hypertable when it is made.
         postgis: Whether entities get a geography column, in the revision that makes it.
         own: Other options, as in `included`.
+
+    Raises:
+        ValueError: A table of the host's has the name of one of ours.
     """
-    names, metadata = _Names.of(prefix, schema), _listed(metadata)
-    names.join(metadata)  # foreign keys of the host's may lead to them
+    names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden | names.tables, metadata, own)
-    options[_OPTION] = _settings(prefix, schema, timescale, postgis)
+    options[_OPTION] = names.settings(timescale, postgis)
     return options
-
-
-def _settings(
-    prefix: str, schema: str | None, timescale: Extension, postgis: Extension
-) -> Settings:
-    return Settings(
-        prefix=prefix, schema=schema, timescale=timescale, postgis=postgis, lose_data=False
-    )
 
 
 def run_beside() -> None:
@@ -147,12 +144,14 @@ def run_beside() -> None:
 
 
 def _transaction(host: MigrationContext) -> AbstractContextManager[Any]:
-    """Open a transaction unless the host's `context.begin_transaction()` did."""
-    if not host.as_sql:
-        connection = _connection(host)
-        return nullcontext() if connection.in_transaction() else connection.begin()
-    per_revision = host.opts.get("transaction_per_migration", False)
-    return _printed(host) if per_revision or not host.impl.transactional_ddl else nullcontext()
+    """Open a transaction unless the host's `context.begin_transaction()` did.
+
+    As Alembic does it for each revision; but for SQLite it prints none.
+    """
+    if host.as_sql and not host.impl.transactional_ddl:
+        return _printed(host)
+    opened: AbstractContextManager[Any] = host.begin_transaction(_per_migration=True)
+    return opened
 
 
 @contextmanager
@@ -186,7 +185,9 @@ def upgrade(
         timescale: Whether history becomes a hypertable.
         postgis: Whether entities get a geography column, in the revision that makes it.
     """
-    settings = _settings(prefix, schema, timescale, postgis)
+    settings = Settings(
+        prefix=prefix, schema=schema, timescale=timescale, postgis=postgis, lose_data=False
+    )
     _run(alembic.op.get_context(), settings, "upgrade", to, since)
 
 
@@ -301,14 +302,32 @@ class _Names(NamedTuple):
         keys = frozenset((schema, name) for name in hidden)
         return cls(prefix, schema, frozenset(_keys([metadata])), keys)
 
-    def join(self, metadata: Sequence[MetaData]) -> None:
-        """Put our tables among others, unless they are there."""
-        if self.tables.isdisjoint(_keys(metadata)):
-            make_tables(metadata[0], prefix=self.prefix, schema=self.schema)
+    def settings(self, timescale: Extension, postgis: Extension) -> Settings:
+        """Return what revisions ask for."""
+        return Settings(
+            prefix=self.prefix,
+            schema=self.schema,
+            timescale=timescale,
+            postgis=postgis,
+            lose_data=False,
+        )
 
 
-def _listed(metadata: MetaData | Sequence[MetaData]) -> Sequence[MetaData]:
-    return [metadata] if isinstance(metadata, MetaData) else metadata
+def _joined(
+    metadata: MetaData | Sequence[MetaData], prefix: str, schema: str | None
+) -> tuple[_Names, Sequence[MetaData]]:
+    """Put our tables among the host's, unless they are there; foreign keys may lead to them."""
+    listed = [metadata] if isinstance(metadata, MetaData) else metadata
+    names = _Names.of(prefix, listed[0].schema if schema is None else schema)
+    there = set(_keys(listed))
+    are_there = names.tables <= there
+    taken = there & (names.hidden if are_there else names.hidden | names.tables)
+    if taken:
+        listing = ", ".join(sorted(name for _, name in taken))
+        raise ValueError(f"tables of yours have names of ours, {listing}: give a prefix")
+    if not are_there:
+        make_tables(listed[0], prefix=prefix, schema=names.schema)
+    return names, listed
 
 
 def _keys(metadata: Sequence[MetaData]) -> Iterable[_Key]:
@@ -319,35 +338,45 @@ def _options(
     names: _Names, unseen: frozenset[_Key], metadata: Sequence[MetaData], own: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the options of `context.configure`, the host's own among them."""
-    schemas = {names.schema, *(schema for schema, _ in _keys(metadata))}
+    theirs = {None, *(key[0] for key in _keys(metadata) if key not in names.tables)}
     options = {
         **own,
         "target_metadata": metadata,
-        "include_name": _include_name(names, unseen, schemas, own.get("include_name")),
+        "include_name": _include_name(names, unseen, theirs, own),
         "include_object": _include_object(names, unseen, own.get("include_object")),
         "render_item": _render_item(own.get("render_item")),
     }
-    if schemas != {None}:
+    if theirs | {names.schema} != {None}:
         options.setdefault("include_schemas", True)
     return options
 
 
 def _include_name(
-    names: _Names, unseen: frozenset[_Key], schemas: set[str | None], own: Any
+    names: _Names, unseen: frozenset[_Key], theirs: set[str | None], options: dict[str, Any]
 ) -> Callable[..., bool]:
+    """Return what tells whether something in the database is looked at at all.
+
+    Args:
+        names: What is ours.
+        unseen: The tables that are not looked at.
+        theirs: The schemas of the host's tables; the rest of the database is other people's, and
+            would seem to be there to be dropped.
+        options: The host's.
+    """
+    own = options.get("include_name")
+    chooses_schemas = own is not None and options.get("include_schemas", False)
+
     def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
         if type_ == "schema":
             _refuse_own_schema(names.schema)
-        if type_ == "schema" and own is None:
-            return name is None or name in schemas  # not those of extensions
-        if type_ == "schema" and name == names.schema:
-            return True
+            if name == names.schema or not chooses_schemas:
+                return name == names.schema or name in theirs
         if type_ == "table" and name is not None:
             schema = parent_names.get("schema_name")
-            if (schema, name) in unseen:
-                return False
-            if (schema, name) in names.tables:
+            if (schema, name) in names.tables - unseen:
                 return True
+            if (schema, name) in unseen or (schema == names.schema and schema not in theirs):
+                return False
         return own is None or bool(own(name, type_, parent_names))
 
     return include_name
@@ -447,9 +476,12 @@ def _compare(
     """Ask for our own revisions where the tables are behind, instead of for tables one by one."""
     settings = context.opts[_OPTION]
     names = {"prefix": settings["prefix"], "schema": settings["schema"]}
+    ours = _Names.of(**names).tables
+    if not ours <= {(table.schema, table.name) for table in context.sorted_tables}:
+        # Another of several databases: Alembic keeps options from one to the next.
+        return PriorityDispatchResult.CONTINUE
     found = revision_of(_connection(context.migration_context), **names)
     if found is None or found < HEAD:
-        ours = _Names.of(**names).tables
         others = [op for op in upgrade_ops.ops if not _is_about(op, ours)]
         upgrade_ops.ops[:] = [_Step(found, HEAD, settings), *others]
     return PriorityDispatchResult.CONTINUE

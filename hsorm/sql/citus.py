@@ -50,8 +50,8 @@ def distribution(
         tables: The tables of a storage.
         partition: How much time is in a partition, as the interval of a rollup; None leaves each
             shard whole. Otherwise all rows are copied into a new table.
-        columnar_after: How old partitions are when they are kept by column, compressed; those
-            cannot be written any more.
+        columnar_after: How old partitions are when they are kept by column, compressed; nothing in
+            those can be changed or deleted any more.
 
     Raises:
         ValueError: `columnar_after` without partitions.

@@ -235,8 +235,10 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
     Args:
         metadata: The MetaData that they join, a host application's for instance.
         prefix: Stands before every name, for two storages in one schema.
-        schema: The schema of the tables; None is the database's default.
+        schema: The schema of the tables; None is the MetaData's own, or else the database's
+            default.
     """
+    schema = metadata.schema if schema is None else schema
 
     def attach(model: type[_Base]) -> Table:
         return _attach(model.__table__, metadata, prefix, schema)

@@ -29,8 +29,8 @@ class PostgresCitus(SqlAdapter):
         Args:
             partition: How much time is in a partition, as the interval of a rollup (`"1mo"`); None
                 makes none. Otherwise all rows are copied into a new table.
-            columnar_after: How old partitions are when they are kept by column, compressed; those
-                cannot be written any more.
+            columnar_after: How old partitions are when they are kept by column, compressed; nothing
+                in those can be changed or deleted any more.
 
         Raises:
             StorageError: The database has no Citus, or history is distributed already.

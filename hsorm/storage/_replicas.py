@@ -25,5 +25,4 @@ def may_lag(
     def answered(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return method(self._replica or self, *args, **kwargs)
 
-    answered.may_lag = True  # type: ignore[attr-defined]
     return answered

@@ -28,7 +28,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
 
 from hsorm.codecs import hayson
 from hsorm.codecs.hayson import to_json
-from hsorm.errors import MissingExtraError, StorageError, StorageUrlError, UnknownEntityError
+from hsorm.errors import (
+    MissingExtraError,
+    SchemaOutdatedError,
+    StorageError,
+    StorageUrlError,
+    UnknownEntityError,
+)
 from hsorm.filter import parse
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.shape import shape_of
@@ -574,6 +580,7 @@ class _Replica(TimescaleAdapter):
     def __init__(self, engine: AsyncEngine, primary: TimescaleAdapter) -> None:
         super().__init__(engine=engine, create="never", **primary._names)
         self._primary = primary
+        self._tries = _LATER
 
     async def _sweep_if_due(self) -> None:
         """Leave it to who can write."""
@@ -584,12 +591,13 @@ class _Replica(TimescaleAdapter):
         await super()._ready()
 
     async def _ensure_tables(self) -> None:
-        # What the primary has just made comes here a little later.
-        for _ in range(_LATER):
-            if await self.revision() == migrate.HEAD:
-                return
+        # What the primary has just made comes here a little later. That is waited for once, not by
+        # each call anew.
+        while (found := await self.revision()) != migrate.HEAD:
+            if not self._tries:
+                raise SchemaOutdatedError(self.url, found, migrate.HEAD)
+            self._tries -= 1
             await asyncio.sleep(0.1)
-        await super()._ensure_tables()
 
 
 class _DriverWork:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import io
 import re
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -16,10 +19,11 @@ import psycopg
 import pytest
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, select, text
+from sqlalchemy.orm import Session
 
 from alembic import command
-from hsorm import Ref
+from hsorm import Number, Ref
 from hsorm.sql import migrate
 from hsorm.sql.urls import sqlite_path
 from hsorm.storage.protocol import StorageAdapter
@@ -28,6 +32,8 @@ from hsorm.storage.timescale import TimescaleAdapter
 
 PAGE = (Path(__file__).parents[2] / "docs" / "migrations.md").read_text("utf-8")
 INCLUDED, BESIDE = re.findall(r"```python\n(# env\.py.*?)```", PAGE, re.DOTALL)
+
+HEAD = repr(migrate.HEAD)
 
 OURS = {
     *("hs_entities", "hs_history", "hs_history_changes", "hs_live", "hs_point_arrays"),
@@ -43,7 +49,15 @@ from hsorm.sql import EntityMixin, HistoryMixin, MutableTags, tag_index
 
 
 class Base(DeclarativeBase):
-    metadata = MetaData(naming_convention={"fk": "fk_%(table_name)s", "pk": "pk_%(table_name)s"})
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
 
 
 class Device(Base):
@@ -193,8 +207,8 @@ async def test_included_tables_come_with_the_host_s_revisions(host: Callable[[st
     await use(app)
 
     schema = f", schema={app.schema!r}" if app.schema else ""
-    up = f"    hsorm.sql.alembic_host.upgrade('0004', prefix='hs_'{schema})\n"
-    down = f"    hsorm.sql.alembic_host.downgrade('base', since='0004', prefix='hs_'{schema})\n"
+    up = f"    hsorm.sql.alembic_host.upgrade({HEAD}, prefix='hs_'{schema})\n"
+    down = f"    hsorm.sql.alembic_host.downgrade('base', since={HEAD}, prefix='hs_'{schema})\n"
     assert up in written
     assert down in written
     assert "\nimport hsorm.sql.alembic_host\nimport hsorm.sql.types\n" in written
@@ -203,7 +217,7 @@ async def test_included_tables_come_with_the_host_s_revisions(host: Callable[[st
     assert "hs_live" not in written
     assert app.tables() >= OURS | {"device", "asset", "reading", "alembic_version"}
     assert app.revision() == migrate.HEAD
-    with pytest.raises(SystemExit, match="has rows"):
+    with pytest.raises(SystemExit, match=r"has rows.*lose_data=True"):
         app.run(command.downgrade, "base")
 
 
@@ -221,10 +235,13 @@ async def test_what_people_and_databases_add_is_no_difference(
     app.run(command.check)
 
 
-def test_included_tables_go_down_and_up_again(host: Callable[[str], Host]) -> None:
+async def test_included_tables_go_down_and_up_again(host: Callable[[str], Host]) -> None:
     app = host(INCLUDED)
-    app.write("first")
+    written = app.write("first")
+    may = written.replace("downgrade('base',", "downgrade('base', lose_data=True,")
+    (app.folder / "migrations" / "versions" / "first_first.py").write_text(may)
     app.run(command.upgrade, "head")
+    await use(app)
 
     app.run(command.downgrade, "base")
     left, revision = app.tables(), app.revision()
@@ -240,21 +257,37 @@ def test_a_newer_hsorm_is_a_revision_more(host: Callable[[str], Host]) -> None:
     app = host(INCLUDED)
     app.write("first")
     only_0001 = app.folder / "migrations" / "versions" / "first_first.py"
-    only_0001.write_text(only_0001.read_text().replace("'0004'", "'0001'"))
+    only_0001.write_text(only_0001.read_text().replace(HEAD, "'0001'"))
     app.run(command.upgrade, "head")
 
-    with pytest.raises(CommandError, match=r"hsorm_tables.*0001.*0004"):
+    with pytest.raises(CommandError, match=rf"hsorm_tables.*0001.*{HEAD}"):
         app.run(command.check)
     written = app.write("second")
     app.run(command.upgrade, "head")
     app.run(command.check)
 
-    assert "alembic_host.upgrade('0004', since='0001'" in written
-    assert "alembic_host.downgrade('0001', since='0004'" in written
+    assert f"alembic_host.upgrade({HEAD}, since='0001'" in written
+    assert f"alembic_host.downgrade('0001', since={HEAD}" in written
     assert "op." not in written.partition("def upgrade")[2]
     assert app.revision() == migrate.HEAD
     app.run(command.downgrade, "-1")
     assert app.revision() == "0001"
+
+
+@on_one
+async def test_an_older_line_leaves_newer_tables_alone(host: Callable[[str], Host]) -> None:
+    """Such as an adapter made before the host's revisions were run."""
+    app = host(INCLUDED)
+    app.write("first")
+    written = app.folder / "migrations" / "versions" / "first_first.py"
+    written.write_text(written.read_text().replace(HEAD, "'0002'"))
+    async with SqliteAdapter(sqlite_path(app.url), prefix="hs_") as store:
+        await store.load_entities([{"id": Ref("a")}])
+
+    app.run(command.upgrade, "head")
+
+    assert app.revision() == migrate.HEAD
+    await use(app)
 
 
 @on_one
@@ -352,11 +385,111 @@ def test_the_printed_sql_of_tables_beside_begins_where_it_is_told(
     app = host(BESIDE)
 
     from_0002 = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0002"])
-    nothing = app.run(command.upgrade, "head", sql=True, x=["hsorm_from=0004"])
+    nothing = app.run(command.upgrade, "head", sql=True, x=[f"hsorm_from={migrate.HEAD}"])
 
     assert "hs_live" in from_0002
     assert "hs_history (" not in from_0002
     assert "hs_" not in nothing.replace("hs_hsorm", "")
+
+
+@on_one
+def test_tables_beside_stay_whatever_was_run_before(host: Callable[[str], Host]) -> None:
+    """A statement of the host's begins a transaction, which nobody else may be there to end."""
+    configure = "context.configure(connection=connection, **options)"
+    pragma = '        connection.exec_driver_sql("PRAGMA foreign_keys")'
+    app = host(BESIDE.replace(configure, f"{configure}\n{pragma}"))
+
+    app.run(command.upgrade, "head")
+
+    assert app.tables() >= OURS
+
+
+@on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+async def test_a_host_may_change_its_tables_in_batches(
+    host: Callable[[str], Host], env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite copies a table to change it, and with it its foreign key to ours."""
+    app = host(env.replace("prefix=", "render_as_batch=True, prefix="))
+    app.write("first")
+    app.run(command.upgrade, "head")
+    models = app.folder / "myapp" / "models.py"
+    unique = "    serial: Mapped[str | None] = mapped_column(unique=True)\n    tags: Mapped[Entity]"
+    models.write_text(models.read_text().replace("    tags: Mapped[Entity]", unique))
+    for name in ("myapp", "myapp.models"):
+        monkeypatch.delitem(sys.modules, name)
+
+    written = app.write("second")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+    app.run(command.downgrade, "-1")
+
+    assert "batch_alter_table('device'" in written
+    assert "hs" not in written.partition("def upgrade")[2]
+    assert app.tables() >= OURS
+
+
+@on_one
+@pytest.mark.parametrize("way", ["included", "beside"])
+@pytest.mark.parametrize("template", ["generic", "async"])
+async def test_few_lines_change_in_what_alembic_init_writes(
+    host: Callable[[str], Host], way: str, template: str
+) -> None:
+    app = host("")
+    shutil.rmtree(app.folder / "migrations")
+    config = Config(app.folder / "alembic.ini", stdout=io.StringIO())
+    command.init(config, str(app.folder / "migrations"), template=template)
+    url = app.url.replace("sqlite:", "sqlite+aiosqlite:") if template == "async" else app.url
+    ini = app.folder / "alembic.ini"
+    ini.write_text(ini.read_text().replace("driver://user:pass@localhost/dbname", url))
+    env = app.folder / "migrations" / "env.py"
+    changed = env.read_text().replace("target_metadata=target_metadata", "**options")
+    made = f'options = alembic_host.{way}(Base.metadata, prefix="hs_")'
+    imports = "from hsorm.sql import alembic_host\nfrom myapp.models import Base\n"
+    changed = changed.replace("target_metadata = None", imports + made)
+    if way == "beside":
+        run = r"( +)(context.run_migrations)"
+        changed = re.sub(run, r"\1alembic_host.run_beside()\n\1\2", changed)
+    env.write_text(changed)
+
+    # In a thread, for the asynchronous template runs a loop of its own.
+    await asyncio.to_thread(command.revision, config, "first", autogenerate=True)
+    await asyncio.to_thread(command.upgrade, config, "head")
+    await asyncio.to_thread(command.check, config)
+
+    await use(app)
+
+
+@on_one
+async def test_of_several_databases_one_has_our_tables(host: Callable[[str], Host]) -> None:
+    """Alembic keeps options from one database to the next, so ours are there for all of them."""
+    app = host("")
+    shutil.rmtree(app.folder / "migrations")
+    ini, env = app.folder / "alembic.ini", app.folder / "migrations" / "env.py"
+    config = Config(ini, stdout=io.StringIO())
+    command.init(config, str(app.folder / "migrations"), template="multidb")
+    second = f"sqlite:///{app.folder / 'second.db'}"
+    urls = ini.read_text().replace("driver://user:pass@localhost/dbname2", second)
+    ini.write_text(urls.replace("driver://user:pass@localhost/dbname", app.url))
+    options = """
+from sqlalchemy import MetaData
+from hsorm.sql import alembic_host
+from myapp.models import Base
+options = {
+    "engine1": alembic_host.included(Base.metadata, prefix="hs_"),
+    "engine2": {"target_metadata": MetaData()},
+}
+"""
+    changed = env.read_text().replace("target_metadata = {}", options)
+    env.write_text(changed.replace("target_metadata=target_metadata.get(name)", "**options[name]"))
+
+    command.revision(config, "first", autogenerate=True)
+    command.upgrade(config, "head")
+    command.check(config)
+
+    await use(app)
+    assert Host(app.folder, second, None).tables() == {"alembic_version"}
 
 
 @on_one
@@ -394,6 +527,83 @@ def test_tables_of_a_host_may_be_in_several_places(host: Callable[[str], Host], 
     app.run(command.check)
 
     assert app.tables() >= OURS | {"device", "other"}
+
+
+@pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+def test_the_schema_of_the_host_s_metadata_is_that_of_ours(
+    host: Callable[[str], Host], env: str
+) -> None:
+    """As it is of every table in it that names none."""
+    app = host(env)
+    app.schema = "app"
+    models = app.folder / "myapp" / "models.py"
+    in_app = models.read_text().replace("MetaData(", 'MetaData(schema="app", ')
+    models.write_text(in_app.replace('"hs_entities', '"app.hs_entities'))
+    _execute(app, "CREATE SCHEMA app")
+
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+
+    assert "create_table('hs_" not in written
+    assert app.tables() >= OURS
+    assert app.revision() == migrate.HEAD
+
+
+@on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+@pytest.mark.parametrize("name", ["hs_history", "hs_hsorm_version"])
+def test_a_table_of_the_host_s_is_not_taken_for_ours(
+    host: Callable[[str], Host], env: str, name: str
+) -> None:
+    app = host(env)
+    models = app.folder / "myapp" / "models.py"
+    models.write_text(models.read_text().replace('= "reading"', f'= "{name}"'))
+
+    with pytest.raises(ValueError, match=rf"{name}.*prefix"):
+        app.write("first")
+
+
+@pytest.mark.parametrize("sql_url", ["timescale"], indirect=True)
+def test_other_schemas_are_other_people_s(host: Callable[[str], Host]) -> None:
+    """Also to a host that filters names, but had no schemas before ours."""
+    own = "\ndef include_name(name, type_, parents):\n    return True\n"
+    env = INCLUDED.replace("\nurl =", f"{own}\nurl =")
+    app = host(env.replace("prefix=", "include_name=include_name, prefix="))
+    _execute(app, "CREATE SCHEMA theirs; CREATE TABLE theirs.precious (id int PRIMARY KEY)")
+
+    assert "precious" not in app.write("first")
+
+
+@on_one
+@pytest.mark.parametrize("env", [INCLUDED, BESIDE], ids=["included", "beside"])
+async def test_models_may_have_our_tables_themselves(host: Callable[[str], Host], env: str) -> None:
+    """As they must where foreign keys lead to ours: an application has no env.py."""
+    app = host(env)
+    models = app.folder / "myapp" / "models.py"
+    more = """
+from hsorm.sql import make_tables
+
+ours = make_tables(Base.metadata, prefix="hs_")
+
+class Stored(Base):
+    __table__ = ours.entities
+"""
+    models.write_text(models.read_text() + more)
+
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+    myapp: Any = importlib.import_module("myapp.models")
+    with app.connected() as connection, Session(connection) as session:
+        session.add(myapp.Device(id="d", tags={}, entity_id="a"))
+        session.flush()
+        (stored,) = session.scalars(select(myapp.Stored))
+        assert stored.tags["n"] == Number(2)
+
+    assert "create_table('hs_" not in written
 
 
 @on_one

@@ -234,7 +234,7 @@ async def test_require_without_timescale_fails_and_leaves_nothing(fresh_postgres
 
 
 async def test_connect_tells_what_to_run_when_it_may_not_create(sql_url: str) -> None:
-    with pytest.raises(SchemaOutdatedError, match="db upgrade") as caught:
+    with pytest.raises(SchemaOutdatedError, match=r"db upgrade.*or the migrations") as caught:
         async with open_storage(sql_url, create="never"):
             pass
 

@@ -157,9 +157,6 @@ def test_the_page_names_every_call() -> None:
         *("connect", "distribute_history"),
         *("set_his_policy", "remove_his_policy", "run_his_policy"),
     }
-    assert {name for name in calls if hasattr(getattr(TimescaleAdapter, name), "may_lag")} == set(
-        READS
-    )
 
 
 async def test_an_override_that_is_over_shows_as_released(engines: dict[str, AsyncEngine]) -> None:
@@ -235,6 +232,21 @@ async def test_a_replica_without_tables_is_told(
             await both.read("id")
 
     assert str(lagging.url.database) in str(caught.value)
+
+
+@on_plain
+async def test_a_replica_is_waited_for_once_not_by_each_read(
+    lagging: AsyncEngine, store: TimescaleAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads that wait one after the other would pile up for as long as it has no tables."""
+    monkeypatch.setattr("hsorm.storage.timescale._LATER", 2)
+    asked = []
+    event.listen(lagging.sync_engine, "checkout", lambda *args: asked.append(args))
+    async with TimescaleAdapter(engine=store.engine, read_engine=lagging) as both:
+        found = await asyncio.gather(*[both.read("id") for _ in range(5)], return_exceptions=True)
+
+    assert [type(error) for error in found] == [SchemaOutdatedError] * 5
+    assert len(asked) < 2 * 5
 
 
 async def test_a_replica_that_is_away_keeps_nobody_from_writing(store: TimescaleAdapter) -> None:
