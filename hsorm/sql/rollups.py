@@ -261,7 +261,8 @@ def _place(bucket: ColumnElement[Any], by: By) -> ColumnElement[Any]:
         return cast(bucket - 1, BigInteger())
     origin, step = bindparam("origin", type_=Instant()), bindparam("step", type_=Interval())
     epoch: ColumnElement[str] = literal_column("'epoch'")
-    since, each = (func.date_part(epoch, t, type_=Double()) for t in (bucket - origin, step))
+    since: ColumnElement[float] = func.date_part(epoch, bucket - origin, type_=Double())
+    each: ColumnElement[float] = func.date_part(epoch, step, type_=Double())
     return cast(since / each, BigInteger())
 
 

@@ -21,6 +21,7 @@ from hsorm.his.batches import PointItems, all_items, group_records, joined, one_
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.span import ALWAYS, Range, Span, span_of
 from hsorm.kinds import Entity, Number, Ref, as_ref
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._rollups import Rollups
 from hsorm.storage._shared import utc_now
 from hsorm.storage.protocol import AnyId, HisArrays, HisItem, HisSource, Id
@@ -172,7 +173,9 @@ class History(Rollups):
         points = await self._reading_points(list(dict.fromkeys(map(_val, listed))))
         zone = one_zone(points, tz) if points or tz else ZoneInfo("UTC")
         span = span_of(range_str, zone, utc_now())
-        return as_table(points, await self._his_columns(points, span), zone, wide=wide)
+        found = await self._his_columns(points, span)
+        with paused_gc():
+            return as_table(points, found, zone, wide=wide)
 
     async def his_pandas(
         self, ids: Id | Iterable[Id], range_str: Range, *, wide: bool = True, tz: str | None = None
