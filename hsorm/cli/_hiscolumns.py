@@ -108,8 +108,8 @@ class CsvHistory:
             what = "id" if not found[coded.indices[place].as_py()] else "val"
             reason = f"{what} is empty: NA says not available, R deletes an item"
             raise CodecError(reason, int(block.lines[place]), where=self._name)
-        own = list(dict.fromkeys(found))
-        codes = np.array([own.index(id) for id in found], np.int32)[coded.indices.to_numpy()]
+        own = {id: code for code, id in enumerate(dict.fromkeys(found))}
+        codes = np.array([own[id] for id in found], np.int32)[coded.indices.to_numpy()]
         rows = np.argsort(codes, kind="stable")
         order = rows.astype(np.int64)
         owners = [points[id] for id in own]
