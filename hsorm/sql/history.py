@@ -38,6 +38,7 @@ __all__ = [
     "delete_items",
     "delete_removed",
     "is_there",
+    "item_beyond",
     "items_before",
     "items_copied",
     "items_extent",
@@ -98,6 +99,19 @@ def items_before(tables: Tables, dialect: str) -> Select[Any]:
     newest = (columns.point_id.desc(), columns.ts.desc())
     return (
         select(*_row(tables, dialect)).where(_of_point(columns), earlier).order_by(*newest).limit(1)
+    )
+
+
+def item_beyond(tables: Tables, dialect: str) -> Select[Any]:
+    """Select the `ts` of the newest item of the point `id` but the `most` newest ones."""
+    columns = tables.history.c
+    newest = (columns.point_id.desc(), columns.ts.desc())
+    return (
+        select(columns.ts)
+        .where(_of_point(columns))
+        .order_by(*newest)
+        .limit(1)
+        .offset(bindparam("most", type_=BigInteger()))
     )
 
 
@@ -203,7 +217,17 @@ def items_copied(tables: Tables) -> Select[Any]:
     )
 
 
-CONFIG: Final = ("point", "his", "aux", "kind", "tz", "unit", "hisTsPrecision", "trash")
+CONFIG: Final = (
+    "point",
+    "his",
+    "aux",
+    "kind",
+    "tz",
+    "unit",
+    "hisTsPrecision",
+    "hisMaxItems",
+    "trash",
+)
 """The tags that history asks for."""
 
 

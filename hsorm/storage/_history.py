@@ -95,6 +95,14 @@ class History(Rollups):
     async def _his_remove(self, id: str, span: Span) -> int:
         """Delete the items of a point in a span, and return how many there were."""
 
+    async def _his_beyond(self, point: HisPoint, most: int) -> dt.datetime | None:
+        """Return the instant of the newest item of a point but the `most` newest ones, or None."""
+        size, _, _ = await self._his_extent(point.id)
+        if size <= most:
+            return None
+        (items,) = await self._his_items([point], ALWAYS, ZoneInfo("UTC"), None)
+        return items[-most - 1]["ts"] if len(items) > most else None
+
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         """Return the rows of each point in a span as columns, oldest first."""
         found = await self._his_items(points, span, ZoneInfo("UTC"), None)
@@ -231,9 +239,12 @@ class History(Rollups):
         second = await anext(parts, None)
         checked = await points.check(*first)
         if second is not None:
-            return await self._his_store_parts(points.checked(checked, second, parts))
-        await self._his_store(checked)
-        return all_items(checked)
+            count = await self._his_store_parts(points.checked(checked, second, parts))
+        else:
+            await self._his_store(checked)
+            count = all_items(checked)
+        await self._keep_newest((await points.known(())).values())
+        return count
 
     async def _write_mapping(self, source: Mapping[Any, Iterable[Mapping[str, Any]]]) -> int:
         items: dict[str, list[Mapping[str, Any]]] = {}
@@ -260,7 +271,21 @@ class History(Rollups):
         count = all_items(points)
         if count or (points and clearing is not None):
             await self._his_store(points, clearing)
+            await self._keep_newest(configured)
         return count
+
+    async def _keep_newest(self, points: Iterable[HisPoint]) -> None:
+        """Delete the oldest items of points that keep but so many (H32, OC 20).
+
+        After the write: there were as many newer items as are kept when it was asked which is the
+        newest beyond them, so that of several writers none deletes too much.
+        """
+        for point in points:
+            if point.most is not None:
+                beyond = await self._his_beyond(point, point.most)
+                if beyond is not None:
+                    span = Span(ALWAYS.start, beyond.astimezone(dt.UTC) + _TICK)
+                    await self._his_remove(point.id, span)
 
     async def his_clear(self, id: Id, range_str: Range | None = None) -> int:
         """Delete items of one point; see `HistoryWriter.his_clear`."""

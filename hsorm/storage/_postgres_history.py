@@ -159,6 +159,7 @@ class PostgresHistory(SqlAdapter):
             sources = [(point, items[point.id]) for point in points]
             count = await self._write_sources(work, sources)
             await note_points(work, [point.id for point in points])
+        await self._keep_newest(points)
         return count
 
     async def _write_sources(
@@ -188,10 +189,14 @@ class PostgresHistory(SqlAdapter):
             found.add(part.check(await points.known(part.ids)))
             await asyncio.sleep(0)  # for others, and to be cancelled
             if found.size > _MOST_ROWS:
-                return await self._his_store_parts(_checked_parts(found, points, parts))
-        settled = found.settled(await points.known(()))
-        await self._his_store_columns(settled)
-        return sum(len(point.ts) for point in settled)
+                count = await self._his_store_parts(_checked_parts(found, points, parts))
+                break
+        else:
+            settled = found.settled(await points.known(()))
+            await self._his_store_columns(settled)
+            count = sum(len(point.ts) for point in settled)
+        await self._keep_newest((await points.known(())).values())
+        return count
 
     async def _his_store_columns(self, points: Sequence[PointColumns]) -> None:
         """Merge items, put in order, into the history of points, all or nothing."""
@@ -456,7 +461,9 @@ class _Configs:
             texts = self._texts.get(id, ())
             if (alike := made.get(texts)) is None:
                 alike = made[texts] = make(self.entity(id))
-            out.append(HisPoint(id, alike.zone, alike.kind, alike.unit, alike.precision))
+            out.append(
+                HisPoint(id, alike.zone, alike.kind, alike.unit, alike.precision, alike.most)
+            )
         return out
 
 
