@@ -39,6 +39,9 @@ _START: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _MINUTE: Final = dt.timedelta(minutes=1)
 _PARTS: Final = ("rows", "haystack", "years", "flat", "rollups", "imports")
 _YEARS: Final = (1, 5, 20)
+_LARGE: Final = 1_000_000
+"""More rows are measured in half of the rounds."""
+
 _HERE: Final = Path(__file__).resolve().parent
 
 
@@ -134,10 +137,10 @@ async def of_rows(dsn: str, args: argparse.Namespace) -> AsyncIterator[tuple[str
         raw = await asyncpg.connect(dsn, server_settings={"jit": "off"})
         with adbc.connect(dsn, autocommit=True) as arrow:
             for rows in args.rows:
-                for points in args.points:
+                for points in args.points if rows <= _LARGE else args.large_points or args.points:
                     work = Work(store, raw, arrow, rows, points)
                     await work.prepare()
-                    rounds = args.rounds if rows <= 1_000_000 else max(3, args.rounds // 2)
+                    rounds = args.rounds if rows <= _LARGE else max(3, args.rounds // 2)
                     async for what, times in work.measured(rounds):
                         row = _row(what, times, len(work.rows), points)
                         print(*row, sep="  ", file=sys.stderr, flush=True)
@@ -298,6 +301,7 @@ def main() -> None:
     parser.add_argument(
         "--points", type=int, nargs="+", default=[1, 100, 10_000], help="of so many points"
     )
+    parser.add_argument("--large-points", type=int, nargs="+", help="of more than a million rows")
     parser.add_argument("--haystack-rows", type=int, default=100_000, help="beside haystack-py")
     parser.add_argument("--flat-rows", type=int, default=10_000_000, help="to stream (10M)")
     parser.add_argument("--rollup-rows", type=int, default=3_000_000, help="to roll up (3M)")

@@ -108,8 +108,8 @@ class CsvHistory:
             what = "id" if not found[coded.indices[place].as_py()] else "val"
             reason = f"{what} is empty: NA says not available, R deletes an item"
             raise CodecError(reason, int(block.lines[place]), where=self._name)
-        own = list(dict.fromkeys(found))
-        codes = np.array([own.index(id) for id in found], np.int32)[coded.indices.to_numpy()]
+        own = {id: code for code, id in enumerate(dict.fromkeys(found))}
+        codes = np.array([own[id] for id in found], np.int32)[coded.indices.to_numpy()]
         rows = np.argsort(codes, kind="stable")
         order = rows.astype(np.int64)
         owners = [points[id] for id in own]
@@ -352,9 +352,13 @@ class _ZincCells(_Cells):
     def _instants(self, stamps: Any, zone: ZoneInfo) -> tuple[Any, Any]:
         import pyarrow.compute as pc
 
-        if not pc.all(pc.match_substring_regex(stamps, _ZINC_STAMP)).as_py():
+        # Where all differ in digits alone, what the first is the others are.
+        of_form = pc.match_substring_regex(stamps[:1], _ZINC_STAMP)
+        if (alike := _alike(stamps, zone)) is None:
+            of_form = pc.match_substring_regex(stamps, _ZINC_STAMP)
+        if not pc.all(of_form).as_py():
             raise CodecError("no dateTime of the plain form")
-        return super()._instants(stamps, zone)
+        return super()._instants(stamps, zone) if alike is None else alike
 
     def _stamp(self, text: str, zone: ZoneInfo, after: dt.datetime | None) -> dt.datetime:
         raise ValueError("no dateTime of the plain form")
@@ -386,6 +390,8 @@ def _instants(texts: Any, zone: ZoneInfo) -> tuple[Any, Any]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if (alike := _alike(texts, zone)) is not None:
+        return alike
     many = len(texts)
     odd = np.ones(many, bool)
     form = STAMP.fullmatch(texts[0].as_py()) if many else None
@@ -414,6 +420,71 @@ def _instants(texts: Any, zone: ZoneInfo) -> tuple[Any, Any]:
         odd |= unsteady
     # Where a datetime in UTC ends, the calendar of a zone may, too.
     return micros, odd | (micros < _FIRST) | (micros >= _LAST)
+
+
+def _alike(texts: Any, zone: ZoneInfo) -> tuple[Any, Any] | None:
+    """Return what `_instants` does of texts that differ in digits alone, at a fifth of the cost.
+
+    None where they differ in anything else: an offset, a zone, a length, or are not in the
+    calendar.
+    """
+    import numpy as np
+
+    size = len(texts[0].as_py().encode()) if len(texts) else 0
+    form = STAMP.fullmatch(texts[0].as_py()) if size else None
+    if form is None or not (_lengths(texts) == size).all():
+        return None
+    digits = form.end(2)
+    if digits not in (16, 19):  # no fractions
+        return None
+    _, offsets, data = texts.buffers()
+    start = int(np.frombuffer(offsets, np.int32)[texts.offset])
+    marks = np.frombuffer(data, np.uint8, len(texts) * size, start).reshape(len(texts), size)
+    steady = [4, 7, 10, 13, *range(16, 17 if digits == 19 else 16), *range(digits, size)]
+    if not (marks[:, steady] == marks[0, steady]).all():
+        return None
+    instant = _counted(marks[:, :digits] - np.uint8(48))
+    if instant is None:
+        return None
+    _, _, offset, name = form.groups()
+    try:
+        named = zone if name is None else zone_of(name)
+        first = to_micros(parse_stamp(texts[0].as_py(), zone))
+    except (LookupError, ValueError):
+        return None
+    if offset is None:
+        micros, odd = _from_local(instant, named)
+    else:
+        micros = instant + (first - int(instant[0]))
+        odd = np.zeros(len(micros), bool)
+    return micros, odd | (micros < _FIRST) | (micros >= _LAST)
+
+
+def _counted(digit: Any) -> Any:
+    """Return wall clocks, given by digits, as microseconds since 1970; None if one is none."""
+    import numpy as np
+
+    def number(*places: int) -> Any:
+        own = digit[:, places[0]].astype(np.int64)
+        for place in places[1:]:
+            own = own * 10 + digit[:, place]
+        return own
+
+    places = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18][: 12 if digit.shape[1] == 16 else 14]
+    if not (digit[:, places] <= 9).all():
+        return None
+    year, month, day = number(0, 1, 2, 3), number(5, 6), number(8, 9)
+    hour, minute = number(11, 12), number(14, 15)
+    second = number(17, 18) if len(places) == 14 else np.zeros_like(hour)
+    if not ((month - 1 < 12) & (month > 0) & (hour < 24) & (minute < 60) & (second < 60)).all():
+        return None
+    months = ((year - 1970) * 12 + month - 1).view("datetime64[M]")
+    days = months.astype("datetime64[D]").view(np.int64)
+    following = (months + 1).astype("datetime64[D]").view(np.int64)
+    if not ((day > 0) & (day <= following - days)).all():
+        return None
+    seconds = (((days + day - 1) * 24 + hour) * 60 + minute) * 60 + second
+    return seconds * 1_000_000
 
 
 def _from_local(local: Any, zone: ZoneInfo) -> tuple[Any, Any]:

@@ -63,6 +63,7 @@ class HisPoint(msgspec.Struct, frozen=True):
         kind: `"Number"`, `"Bool"`, `"Str"`, `"Coord"`; reading does without.
         unit: The unit of its numbers.
         precision: What timestamps are floored to: 1 s, 1 ms, or None to keep them (OC 31).
+        most: How many items are kept, the newest ones; None keeps all (H32, OC 20).
     """
 
     id: str
@@ -70,6 +71,7 @@ class HisPoint(msgspec.Struct, frozen=True):
     kind: str | None = None
     unit: str | None = None
     precision: dt.timedelta | None = None
+    most: int | None = None
 
 
 # ---- points -------------------------------------------------------------------------------------
@@ -127,7 +129,20 @@ def writing_point(entity: Entity) -> HisPoint:
             f"the tag hisTsPrecision is {_shown(entity, 'hisTsPrecision')}: "
             "set it to 1s or 1ms, or remove it",
         )
-    return HisPoint(id, zone, kind, unit, precision)
+    return HisPoint(id, zone, kind, unit, precision, _most_of(id, entity))
+
+
+def _most_of(id: str, entity: Entity) -> int | None:
+    most = entity.get("hisMaxItems")
+    if most is None:
+        return None
+    if isinstance(most, Number) and 1 <= most.val < 2**62 and most.val == int(most.val):
+        return int(most.val)
+    raise HisConfigError(
+        id,
+        f"the tag hisMaxItems is {_shown(entity, 'hisMaxItems')}: "
+        "set it to a whole number such as 1000, or remove it",
+    )
 
 
 def _shown(entity: Entity, name: str) -> str:

@@ -21,6 +21,7 @@ from hsorm.his.batches import PointItems, all_items, group_records, joined, one_
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.span import ALWAYS, Range, Span, span_of
 from hsorm.kinds import Entity, Number, Ref, as_ref
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._rollups import Rollups
 from hsorm.storage._shared import utc_now
 from hsorm.storage.protocol import AnyId, HisArrays, HisItem, HisSource, Id
@@ -93,6 +94,14 @@ class History(Rollups):
     @abstractmethod
     async def _his_remove(self, id: str, span: Span) -> int:
         """Delete the items of a point in a span, and return how many there were."""
+
+    async def _his_beyond(self, point: HisPoint, most: int) -> dt.datetime | None:
+        """Return the instant of the newest item of a point but the `most` newest ones, or None."""
+        size, _, _ = await self._his_extent(point.id)
+        if size <= most:
+            return None
+        (items,) = await self._his_items([point], ALWAYS, ZoneInfo("UTC"), None)
+        return items[-most - 1]["ts"] if len(items) > most else None
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         """Return the rows of each point in a span as columns, oldest first."""
@@ -172,7 +181,9 @@ class History(Rollups):
         points = await self._reading_points(list(dict.fromkeys(map(_val, listed))))
         zone = one_zone(points, tz) if points or tz else ZoneInfo("UTC")
         span = span_of(range_str, zone, utc_now())
-        return as_table(points, await self._his_columns(points, span), zone, wide=wide)
+        found = await self._his_columns(points, span)
+        with paused_gc():
+            return as_table(points, found, zone, wide=wide)
 
     async def his_pandas(
         self, ids: Id | Iterable[Id], range_str: Range, *, wide: bool = True, tz: str | None = None
@@ -228,9 +239,12 @@ class History(Rollups):
         second = await anext(parts, None)
         checked = await points.check(*first)
         if second is not None:
-            return await self._his_store_parts(points.checked(checked, second, parts))
-        await self._his_store(checked)
-        return all_items(checked)
+            count = await self._his_store_parts(points.checked(checked, second, parts))
+        else:
+            await self._his_store(checked)
+            count = all_items(checked)
+        await self._keep_newest((await points.known(())).values())
+        return count
 
     async def _write_mapping(self, source: Mapping[Any, Iterable[Mapping[str, Any]]]) -> int:
         items: dict[str, list[Mapping[str, Any]]] = {}
@@ -257,7 +271,21 @@ class History(Rollups):
         count = all_items(points)
         if count or (points and clearing is not None):
             await self._his_store(points, clearing)
+            await self._keep_newest(configured)
         return count
+
+    async def _keep_newest(self, points: Iterable[HisPoint]) -> None:
+        """Delete the oldest items of points that keep but so many (H32, OC 20).
+
+        After the write: there were as many newer items as are kept when it was asked which is the
+        newest beyond them, so that of several writers none deletes too much.
+        """
+        for point in points:
+            if point.most is not None:
+                beyond = await self._his_beyond(point, point.most)
+                if beyond is not None:
+                    span = Span(ALWAYS.start, beyond.astimezone(dt.UTC) + _TICK)
+                    await self._his_remove(point.id, span)
 
     async def his_clear(self, id: Id, range_str: Range | None = None) -> int:
         """Delete items of one point; see `HistoryWriter.his_clear`."""

@@ -35,6 +35,7 @@ from hsorm.storage._copy import (
 )
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._history import WritingPoints
+from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Rows, Statement, Work, as_listed
 from hsorm.storage._sql_history import hold_points, ids_of, note_points
@@ -105,8 +106,9 @@ class PostgresHistory(SqlAdapter):
             end=span.end,
             most=None if limit is None else min(limit, 2**63 - 1),
         )
-        for place, *packed in rows:
-            found[place - 1] = _items(points[place - 1].unit, zone, *packed)
+        with paused_gc():
+            for place, *packed in rows:
+                found[place - 1] = _items(points[place - 1].unit, zone, *packed)
         return found
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
@@ -125,7 +127,8 @@ class PostgresHistory(SqlAdapter):
             async with self._driver() as driver:
                 args = [values[name] for name in names]
                 await driver.copy_from_query(sql, *args, output=keep, format="binary")
-        found = columns_of_copy(np, parts)
+        with paused_gc():
+            found = columns_of_copy(np, parts)
         return [found.get(point.id) or columns_of(()) for point in points]
 
     async def _his_columns_packed(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
@@ -140,7 +143,8 @@ class PostgresHistory(SqlAdapter):
 
     async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
         vals = [as_ref(id).val for id in ids]
-        return _entities(vals, await self._look(history.point_configs, ids=as_listed(vals)))
+        configs = _Configs(await self._look(history.point_configs, ids=as_listed(vals)))
+        return [configs.entity(val) if configs.has(val) else None for val in vals]
 
     async def _reading_points(self, ids: Sequence[Id]) -> list[HisPoint]:
         return await self._points(ids, reading_point)
@@ -152,9 +156,9 @@ class PostgresHistory(SqlAdapter):
         self, ids: Sequence[Id], make: Callable[[Entity], HisPoint]
     ) -> list[HisPoint]:
         vals = [as_ref(id).val for id in ids]
-        return _Configs(await self._look(history.point_configs, ids=as_listed(vals))).points(
-            vals, make
-        )
+        rows = await self._look(history.point_configs, ids=as_listed(vals))
+        with paused_gc():
+            return _Configs(rows).points(vals, make)
 
     # ---- writing --------------------------------------------------------------------------------
 
@@ -181,6 +185,7 @@ class PostgresHistory(SqlAdapter):
             sources = [(point, items[point.id]) for point in points]
             count = await self._write_sources(work, sources)
             await note_points(work, [point.id for point in points])
+        await self._keep_newest(points)
         return count
 
     async def _write_sources(
@@ -211,10 +216,14 @@ class PostgresHistory(SqlAdapter):
             found.add(part.check(await points.known(part.ids)))
             await asyncio.sleep(0)  # for others, and to be cancelled
             if found.size > _MOST_ROWS:
-                return await self._his_store_parts(_checked_parts(found, points, parts))
-        settled = found.settled(await points.known(()))
-        await self._his_store_columns(settled)
-        return sum(len(point.ts) for point in settled)
+                count = await self._his_store_parts(_checked_parts(found, points, parts))
+                break
+        else:
+            settled = found.settled(await points.known(()))
+            await self._his_store_columns(settled)
+            count = sum(len(point.ts) for point in settled)
+        await self._keep_newest((await points.known(())).values())
+        return count
 
     async def _his_store_columns(self, points: Sequence[PointColumns]) -> None:
         """Merge items, put in order, into the history of points, all or nothing."""
@@ -406,11 +415,38 @@ def _bounds_of_items(
 
 
 class _Configs:
-    """What `point_configs` found: many points have the same text, and are made of one of them."""
+    """What `point_configs` found: many points have the same tags, which are decoded once."""
 
     def __init__(self, rows: Rows) -> None:
-        self._texts = dict(rows)
-        self._made: dict[str, HisPoint | None] = {}
+        self._texts = {id: tuple(texts) for id, *texts in rows}
+        self._decoded: dict[tuple[str | None, ...], Entity] = {}
+
+    def entity(self, id: str) -> Entity:
+        """Return the tags of a point, and its id.
+
+        Raises:
+            UnknownEntityError: It is not there.
+        """
+        return {**self._config(id), "id": Ref(id)}
+
+    def _config(self, id: str) -> Entity:
+        if (texts := self._texts.get(id)) is None:
+            raise UnknownEntityError(id)
+        if (config := self._decoded.get(texts)) is None:
+            own = zip(history.CONFIG, texts, strict=True)
+            config = {name: hayson.loads(text) for name, text in own if text is not None}
+            self._decoded[texts] = config
+        if "trash" in config:
+            raise UnknownEntityError(id)
+        return config
+
+    def has(self, id: str) -> bool:
+        """Tell whether a point is there."""
+        try:
+            self._config(id)
+        except UnknownEntityError:
+            return False
+        return True
 
     def check_there(self, ids: Iterable[str]) -> None:
         """Refuse points that are not there.
@@ -418,10 +454,8 @@ class _Configs:
         Raises:
             UnknownEntityError: One is not.
         """
-        in_trash = {text: "trash" in hayson.loads(text) for text in set(self._texts.values())}
         for id in ids:
-            if in_trash.get(self._texts.get(id, ""), True):
-                raise UnknownEntityError(id)
+            self._config(id)
 
     def points(self, ids: Iterable[str], make: Callable[[Entity], HisPoint]) -> list[HisPoint]:
         """Return points.
@@ -430,30 +464,16 @@ class _Configs:
             UnknownEntityError: One is not there.
             HisConfigError: One is no point with history.
         """
+        made: dict[tuple[str | None, ...], HisPoint] = {}
         out = []
         for id in ids:
-            text = self._texts.get(id)
-            if text is None:
-                raise UnknownEntityError(id)
-            if text not in self._made:
-                config = {**hayson.loads(text), "id": Ref(id)}
-                self._made[text] = None if "trash" in config else make(config)
-            if (alike := self._made[text]) is None:
-                raise UnknownEntityError(id)
-            out.append(HisPoint(id, alike.zone, alike.kind, alike.unit, alike.precision))
+            texts = self._texts.get(id, ())
+            if (alike := made.get(texts)) is None:
+                alike = made[texts] = make(self.entity(id))
+            out.append(
+                HisPoint(id, alike.zone, alike.kind, alike.unit, alike.precision, alike.most)
+            )
         return out
-
-
-def _entities(ids: Sequence[str], rows: Rows) -> list[Entity | None]:
-    """Return what `point_configs` found as entities, None for those that are not there."""
-    configs: dict[str, Entity] = {}
-    found: dict[str, Entity] = {}
-    for id, text in rows:
-        if (config := configs.get(text)) is None:
-            config = configs[text] = hayson.loads(text)
-        if "trash" not in config:
-            found[id] = {**config, "id": Ref(id)}
-    return [found.get(id) for id in ids]
 
 
 def _items(

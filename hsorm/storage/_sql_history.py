@@ -58,6 +58,10 @@ class SqlHistory(SqlRollups, History):
         ((size, first, last),) = await self._look(history.items_extent, id=id)
         return size, first, last
 
+    async def _his_beyond(self, point: HisPoint, most: int) -> dt.datetime | None:
+        rows = await self._look(history.item_beyond, id=point.id, most=most)
+        return rows[0][0] if rows else None
+
     def _as_items(self, rows: Sequence[Any], point: HisPoint, zone: ZoneInfo) -> list[HisItem]:
         stamps, unit = self._stamps(rows, zone), point.unit
         vals = [from_row(val, obj, unit) for _, val, obj in rows]

@@ -95,6 +95,13 @@ ends = st.sampled_from(["\n", "\r\n"])
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(row, min_size=1, max_size=3), ends)
+@example(["2024-03-08T08:00:00+25:00,1,,,", "2024-03-08T08:00:01+25:00,1,,,"], "\n")
+@example([f"2024-0{month}-29T08:00:00Z,1,,," for month in (2, 1, 3)], "\n")
+@example(["2024-03-08 08:00,1,,,", "2024-03-08 23:59,2,,,", "2024-03-10 02:30,3,,,"], "\n")
+@example(["2023-02-28T08:00Z UTC,1,,,", "2023-02-29T08:00Z UTC,1,,,"], "\n")
+@example(
+    ["2024-03-08T23:59:59-05:00 New_York,1,,,", "2024-03-09T00:00:60-05:00 New_York,1,,,"], "\n"
+)
 @example([SOLID, "", SOLID], "\n")
 @example([SOLID, ",,,,", SOLID], "\n")
 @example([SOLID, SOLID + ",1"], "\n")

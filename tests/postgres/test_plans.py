@@ -311,7 +311,7 @@ async def test_where_history_lies_is_looked_up_by_key(loaded: TimescaleAdapter) 
 
 
 async def test_intervals_of_equal_length_are_grouped_as_they_come(loaded: TimescaleAdapter) -> None:
-    """TimescaleDB groups by `time_bucket` in the order of the key: no hash table, no sort."""
+    """TimescaleDB groups by `time_bucket` in the order of the key, without hashing or sorting."""
     if not await loaded._has_timescale():
         pytest.skip("only with TimescaleDB")
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hsorm.his.instants import from_micros, local_datetimes, to_micros
+from hsorm.his.instants import from_micros, in_zone, local_datetimes, to_micros
 
 ZONES = st.sampled_from(
     ["UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Monrovia",
@@ -26,11 +26,11 @@ STAMPS = st.one_of(
 @given(st.lists(STAMPS, max_size=60).map(sorted), ZONES)
 @example([1_730_610_000_000_000, 1_730_613_600_000_000], ZoneInfo("America/New_York"))
 def test_local_datetimes_are_those_of_astimezone(stamps: list[int], zone: ZoneInfo) -> None:
-    found = local_datetimes(stamps, zone)
     expected = [from_micros(stamp).astimezone(zone) for stamp in stamps]
-    assert [(ts.replace(tzinfo=None), ts.fold, ts.tzinfo) for ts in found] == [
-        (ts.replace(tzinfo=None), ts.fold, ts.tzinfo) for ts in expected
-    ]
+    for found in (local_datetimes(stamps, zone), in_zone([*map(from_micros, stamps)], zone)):
+        assert [(ts.replace(tzinfo=None), ts.fold, ts.tzinfo) for ts in found] == [
+            (ts.replace(tzinfo=None), ts.fold, ts.tzinfo) for ts in expected
+        ]
 
 
 @given(st.datetimes(timezones=ZONES))

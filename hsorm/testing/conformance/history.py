@@ -286,6 +286,8 @@ class HistoryWriteTests:
             {"tz": Number(1)},
             {"unit": Number(1)},
             {"hisTsPrecision": Number(1, "min")},
+            {"hisMaxItems": Number(1.5)},
+            {"hisMaxItems": "1000"},
         ],
         ids=str,
     )
@@ -302,6 +304,21 @@ class HistoryWriteTests:
         assert caught.value.id == "p"
         await store.load_entities([_point()])
         assert await _values(store) == []
+
+    async def test_the_newest_items_are_kept(self, store: StorageAdapter) -> None:
+        """H32, OC 20: as many as hisMaxItems says, by whichever call they come; else all."""
+        await store.load_entities([_point(hisMaxItems=Number(3))])
+
+        await store.his_write("p", _items(0, 1, 2, 3, 4))
+        assert await _values(store) == [Number(n, "kW") for n in (2, 3, 4)]
+        await store.his_write("p", _items(7))  # older than all that are kept
+        assert await _values(store) == [Number(n, "kW") for n in (2, 3, 4)]
+        later = _NOON + dt.timedelta(minutes=9)
+        await store.his_write_batch([("p", later, 9)])
+        assert await _values(store) == [Number(n, "kW") for n in (3, 4, 9)]
+        await store.update({"id": Ref("p"), "hisMaxItems": REMOVE})
+        await store.his_write("p", _items(0, 1, 2))
+        assert len(await _values(store)) == 6
 
     @pytest.mark.parametrize(
         ("kind", "bad"),
