@@ -7,12 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-
-import pytest
 
 import hsorm
-from scripts.docs_hooks import on_config, on_page_markdown
+from scripts.docs_hooks import on_page_markdown
 from tests.docs.pages import CHECKOUT
 
 # What a browser would fetch by itself; a link that a reader follows is none of these.
@@ -40,17 +37,6 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
         for found in re.findall(r'id="(hsorm\.[\w.]+)"', text)
     }
     assert set(hsorm.__all__) <= described
-
-
-def test_places_of_pages_to_come_are_left_out_of_the_navigation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("scripts.docs_hooks.TO_COME", frozenset({"geo.md", "testing.md"}))
-    (tmp_path / "geo.md").touch()
-    nav = [{"How to": ["index.md", {"Geo": "geo.md"}, {"Test": "testing.md"}]}]
-    config: dict[str, Any] = {"docs_dir": str(tmp_path), "nav": nav}
-
-    assert on_config(config)["nav"] == [{"How to": ["index.md", {"Geo": "geo.md"}]}]
 
 
 def test_links_to_files_that_are_no_pages_are_text_in_the_site() -> None:
