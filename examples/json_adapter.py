@@ -186,7 +186,9 @@ class JsonAdapter:
         if items:
             point = writing_point(entity)
             kept = self._history.get(point.id, {}) | dict(check_items(point, items))
-            self._history[point.id] = {ts: val for ts, val in kept.items() if val is not REMOVE}
+            found = sorted((ts, val) for ts, val in kept.items() if val is not REMOVE)
+            most = len(found) if point.most is None else point.most
+            self._history[point.id] = dict(found[max(len(found) - most, 0) :])
             self._save()
 
 

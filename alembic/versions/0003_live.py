@@ -271,9 +271,9 @@ def _sqlite_triggers() -> list[str]:
             # Who counted the change and wrote its number along has no need of it. A stamp that is
             # anything else, as in a copy of rows, is none.
             stamped = f"NEW.changed > OLD.changed AND NEW.changed = {this}"
-            unless = "" if event == "INSERT" else f"WHEN NOT ({stamped})"
+            unless = "" if event == "INSERT" else f" WHEN NOT ({stamped})"
             statements.append(
-                f"CREATE TRIGGER {trigger} AFTER {event} ON {table} {unless} BEGIN {tick} "
+                f"CREATE TRIGGER {trigger} AFTER {event} ON {table}{unless} BEGIN {tick} "
                 f"UPDATE {table} SET changed = {this} WHERE {key} = NEW.{key}; END"
             )
     # Live tags that are gone show in their entity alone, if that is not being removed itself.

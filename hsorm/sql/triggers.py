@@ -194,8 +194,11 @@ def _stamping(bare: Any, tick: str, this: str) -> Iterator[tuple[str, str]]:
         ("history_changes", "number", ("INSERT",)),
     ):
         for happening in events:
+            # Who counted the change and wrote its number along has no need of it.
+            stamped = f"NEW.changed > OLD.changed AND NEW.changed = {this}"
+            unless = "" if happening == "INSERT" else f" WHEN NOT ({stamped})"
             body = (
-                f"AFTER {happening} ON {bare(name)} BEGIN {tick} "
+                f"AFTER {happening} ON {bare(name)}{unless} BEGIN {tick} "
                 f"UPDATE {bare(name)} SET changed = {this} WHERE {key} = NEW.{key}; END"
             )
             yield f"{name}_stamp_{happening.split()[0].lower()}", body

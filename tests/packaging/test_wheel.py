@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from hsorm.sql.migrate import HEAD
+
 CHECKOUT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.wheel, pytest.mark.xdist_group("wheel")]
@@ -96,10 +98,10 @@ def test_a_host_s_alembic_finds_the_migrations_in_the_wheel(
     alembic = clean_bin / "alembic", "-n", "hsorm", "-x", "url=sqlite:///host.db"
 
     run(*alembic, "upgrade", "head", cwd=tmp_path)
-    assert "0003 (head)" in run(*alembic, "current", cwd=tmp_path)
+    assert f"{HEAD} (head)" in run(*alembic, "current", cwd=tmp_path)
     run(*alembic, "downgrade", "base", cwd=tmp_path)
 
-    assert "0003" not in run(*alembic, "current", cwd=tmp_path)
+    assert HEAD not in run(*alembic, "current", cwd=tmp_path)
 
 
 def test_a_missing_driver_is_named_with_its_extra(clean_bin: Path, tmp_path: Path) -> None:

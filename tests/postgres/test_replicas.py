@@ -154,7 +154,7 @@ def test_the_page_names_every_call() -> None:
     assert set(re.findall(r"`(\w+)`", on_replica)) == set(READS)
     assert set(re.findall(r"`(\w+)`", on_primary)) == calls - set(READS)
     assert calls - set(READS) - set(OTHERS) == {
-        *("connect", "distribute_history"),
+        *("bind", "connect", "distribute_history"),
         *("set_his_policy", "remove_his_policy", "run_his_policy"),
     }
 
