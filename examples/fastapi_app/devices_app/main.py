@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import joinedload
 
@@ -60,6 +61,7 @@ def make_app(engine: AsyncEngine) -> FastAPI:
     app = FastAPI(title="Devices")
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.add_exception_handler(HsormError, refuse)
+    app.add_exception_handler(IntegrityError, refuse_again)
     app.post("/users", status_code=201)(add_user)
     app.post("/devices", status_code=201)(add_device)
     app.get("/devices")(find_devices)
@@ -72,6 +74,11 @@ async def refuse(request: Request, exc: Exception) -> JSONResponse:
     """Say what hsorm says: what is wrong with a filter, an item, an id."""
     status = 404 if isinstance(exc, UnknownEntityError) else 422
     return JSONResponse({"detail": str(exc)}, status)
+
+
+async def refuse_again(request: Request, exc: Exception) -> JSONResponse:
+    """Say that a name or an id is taken."""
+    return JSONResponse({"detail": "there is one already"}, 409)
 
 
 async def add_user(new: NewUser, session: Session) -> dict[str, Any]:
@@ -117,6 +124,8 @@ async def add_readings(
     id: str, readings: list[Reading], session: Session, user: CurrentUser
 ) -> dict[str, Any]:
     """Keep readings, and who sent them: both, or neither."""
+    if await session.get(Device, id) is None:
+        raise HTTPException(404, f"there is no device {id}")
     session.add(
         Upload(device_id=id, user_id=user.id, readings=len(readings), at=dt.datetime.now(dt.UTC))
     )

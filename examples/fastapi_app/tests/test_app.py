@@ -106,10 +106,22 @@ async def test_neither_is_kept_where_one_is_refused(
 async def test_what_is_wrong_is_said(client: httpx.AsyncClient) -> None:
     wrong = await client.get("/devices", params={"filter": "meter and"})
     unknown = await client.get("/devices/nothing/readings")
+    nowhere = await client.post("/devices/nothing/readings", json=_READINGS)
     nobody = await client.post("/devices", json={"id": "x", "serial": "x"}, headers={"x-user": "?"})
 
-    assert (wrong.status_code, unknown.status_code, nobody.status_code) == (422, 404, 401)
+    assert (wrong.status_code, nobody.status_code) == (422, 401)
+    assert (unknown.status_code, nowhere.status_code) == (404, 404)
     assert "column 10" in wrong.json()["detail"]
+
+
+async def test_what_is_there_already_is_kept(client: httpx.AsyncClient) -> None:
+    await _add(client, "meter-1", _METER)
+    again = await _add(client, "meter-1", {})
+    twice = await client.post("/users", json={"name": "Ada"})
+    (device,) = (await client.get("/devices")).json()
+
+    assert (again.status_code, twice.status_code) == (409, 409)
+    assert device["tags"] == _METER
 
 
 async def test_the_applications_own_migrations_see_no_difference(engine: AsyncEngine) -> None:
