@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import joinedload
 
 from devices_app.models import Device, Upload, User
+from devices_app.reports import daily_peaks
 from hsorm import MARKER, Number, Ref
 from hsorm.codecs import hayson
 from hsorm.errors import HsormError, UnknownEntityError
@@ -67,6 +68,7 @@ def make_app(engine: AsyncEngine) -> FastAPI:
     app.get("/devices")(find_devices)
     app.post("/devices/{id}/readings", status_code=201)(add_readings)
     app.get("/devices/{id}/readings")(read_readings)
+    app.get("/peaks")(read_peaks)
     return app
 
 
@@ -138,6 +140,11 @@ async def read_readings(id: str, session: Session, range: str = "today") -> list
     """Read the readings of a day, or of any range that Haystack knows."""
     items = await bind(session).his_read(f"{id}.power", range)
     return [{"ts": item["ts"], "kw": item["val"].val} for item in items]
+
+
+async def read_peaks(session: Session, range: str = "today") -> dict[str, dict[str, float]]:
+    """Read the greatest power of each device on each day of a range."""
+    return await daily_peaks(bind(session), range)
 
 
 def shown(device: Device, owner: User) -> dict[str, Any]:

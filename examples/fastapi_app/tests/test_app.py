@@ -1,7 +1,8 @@
-"""The application's tests: each in a transaction that is rolled back."""
+"""The application's tests: each in a transaction that is rolled back, or in no database at all."""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from devices_app.database import make_engine, own_config, upgrade
 from devices_app.main import get_session, make_app
 from devices_app.models import Upload
+from devices_app.reports import daily_peaks
 from sqlalchemy import Connection, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from alembic import command
-from hsorm.storage import bind
+from hsorm import Number
+from hsorm.storage import StorageAdapter, bind
 
 _URLS = ["sqlite", *([url] if (url := os.environ.get("TEST_DATABASE_URL")) else [])]
 _METER = {"meter": {"_kind": "marker"}, "geoCity": "Oslo"}
@@ -84,9 +87,11 @@ async def test_readings_are_kept_with_who_sent_them(
     await _add(client, "meter-1", _METER)
     sent = await client.post("/devices/meter-1/readings", json=_READINGS)
     read = await client.get("/devices/meter-1/readings", params={"range": "2024-03-01"})
+    peaks = await client.get("/peaks", params={"range": "2024-03-01"})
 
     assert sent.status_code == 201
     assert [item["kw"] for item in read.json()] == [reading["kw"] for reading in _READINGS]
+    assert peaks.json() == {"meter-1.power": {"2024-03-01": 29.5}}
     assert await session.scalar(select(Upload.readings)) == 60
 
 
@@ -130,3 +135,18 @@ async def test_the_applications_own_migrations_see_no_difference(engine: AsyncEn
 
     async with engine.connect() as connection:
         await connection.run_sync(check)
+
+
+async def test_peaks_of_a_building(hs_building: StorageAdapter) -> None:
+    """By hsorm's pytest plugin: a storage in memory, or what `--hs-storage` says."""
+    (meter,) = await hs_building.read("elec and power and his", limit=1)
+    first = dt.datetime(2024, 3, 1, 22, tzinfo=dt.UTC)
+    items = [
+        {"ts": first + dt.timedelta(hours=hour), "val": Number(kw, "kW")}
+        for hour, kw in enumerate([8, 9, 7])
+    ]
+    await hs_building.his_write(meter["id"], items)
+
+    peaks = await daily_peaks(hs_building, "2024-03-01,2024-03-02")
+
+    assert peaks == {meter["id"].val: {"2024-03-01": 9, "2024-03-02": 7}}
