@@ -107,6 +107,9 @@ def _on_postgresql(names: Names) -> Iterator[str]:
     renaming = f"INSERT INTO {removals} (id, changed) VALUES (OLD.id, {_THIS}) {noted}"
     # Live tags that are gone show in their entity alone; one that is being removed is gone already.
     stamping = f"UPDATE {entities} SET changed = {_THIS} WHERE changed <> {_THIS} AND"
+    # Whoever drops all tables without `drop_all` of this MetaData leaves the functions behind. Not
+    # OR REPLACE: what somebody else has made would stay theirs to change.
+    yield from drop_triggers(names)
     # For each row, so without a search path to set, of which it has no need.
     yield (
         f"CREATE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS "

@@ -42,6 +42,20 @@ def test_the_same_triggers_on_postgresql(fresh_postgres_url: str) -> None:
     engine.dispose()
 
 
+def test_what_dropping_tables_alone_left_behind(sql_url: str) -> None:
+    """As test-suites do that drop whatever tables there are, which knows nothing of functions."""
+    engine = create_engine(sql_url.replace("postgresql://", "postgresql+psycopg://"))
+    metadata, there = MetaData(), MetaData()
+    tables = make_tables(metadata)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        there.reflect(connection)
+        there.drop_all(connection)
+        metadata.create_all(connection)
+        bind(connection, tables=tables).create({"id": Ref("a")})
+    engine.dispose()
+
+
 def test_the_same_triggers_on_sqlite(tmp_path: Path) -> None:
     made = create_engine(f"sqlite:///{tmp_path}/made.db")
     migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")
