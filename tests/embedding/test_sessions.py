@@ -483,6 +483,17 @@ async def test_without_a_transaction_nothing_is_written(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", _ON_POSTGRES, ids=named, indirect=True)
+async def test_a_read_without_a_transaction(place: Place) -> None:
+    """AUTOCOMMIT: what cannot be released there is shown as released."""
+    await place.store.load_entities([_POINT])
+    await place.store.point_write("p", 8, Number(4), "me", duration=dt.timedelta(microseconds=1))
+    async with AsyncSession(place.engine(isolation_level="AUTOCOMMIT")) as session:
+        (point,) = await bind(session).read("point")
+
+    assert "writeVal" not in point
+
+
+@pytest.mark.parametrize("place", _ON_POSTGRES, ids=named, indirect=True)
 async def test_a_read_in_a_read_only_transaction(place: Place) -> None:
     await place.store.load_entities([_POINT])
     await place.store.point_write("p", 8, Number(4), "me", duration=dt.timedelta(microseconds=1))
