@@ -482,6 +482,23 @@ async def test_without_a_transaction_nothing_is_written(place: Place) -> None:
         assert await store.read("id") == []
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit=True")
+@pytest.mark.parametrize("place", [("sqlite", "sqlite+aiosqlite")], ids=named, indirect=True)
+async def test_sqlite3_without_a_transaction(place: Place) -> None:
+    """autocommit=True: nothing would end a transaction that we begin, and the file stay locked."""
+    setting = {"autocommit": True}
+    own = create_engine(url_of(place.store, "sqlite"), connect_args=setting, poolclass=NullPool)
+    async with AsyncSession(place.engine(connect_args=setting)) as session:
+        with pytest.raises(SessionBoundError, match="AUTOCOMMIT"):
+            await bind(session).create({"id": Ref("a")})
+        with Session(own) as sync_session:
+            with pytest.raises(SessionBoundError, match="AUTOCOMMIT"):
+                bind(sync_session).create({"id": Ref("a")})
+            await place.store.create({"id": Ref("b")})
+
+            assert bind(sync_session).read_count("id") == 1
+
+
 @pytest.mark.parametrize("place", _ON_POSTGRES, ids=named, indirect=True)
 async def test_a_read_without_a_transaction(place: Place) -> None:
     """AUTOCOMMIT: what cannot be released there is shown as released."""
