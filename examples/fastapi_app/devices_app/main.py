@@ -43,7 +43,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-Session = Annotated[AsyncSession, Depends(get_session)]
+# "function": it commits before the answer is sent, not after.
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 async def get_user(session: Session, x_user: Annotated[str, Header()]) -> User:

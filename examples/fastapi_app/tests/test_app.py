@@ -13,7 +13,7 @@ from devices_app.database import make_engine, own_config, upgrade
 from devices_app.main import get_session, make_app
 from devices_app.models import Upload
 from devices_app.reports import daily_peaks
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from alembic import command
@@ -127,6 +127,29 @@ async def test_what_is_there_already_is_kept(client: httpx.AsyncClient) -> None:
 
     assert (again.status_code, twice.status_code) == (409, 409)
     assert device["tags"] == _METER
+
+
+async def test_an_answer_comes_after_the_commit(engine: AsyncEngine) -> None:
+    """Whoever is told that something was kept finds it, and nobody is told so of what was not."""
+    app, order = make_app(engine), []
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        async def note(message: Any) -> None:
+            order.append(message["type"])
+            await send(message)
+
+        await app(scope, receive, note)
+
+    def committed(connection: Connection) -> None:
+        order.append("commit")
+
+    event.listen(engine.sync_engine, "commit", committed)
+    transport = httpx.ASGITransport(noting)
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as made:
+        await made.get("/devices")
+    event.remove(engine.sync_engine, "commit", committed)
+
+    assert order == ["commit", "http.response.start", "http.response.body"]
 
 
 async def test_the_applications_own_migrations_see_no_difference(engine: AsyncEngine) -> None:
