@@ -80,8 +80,11 @@ def drop_triggers(names: Names) -> Iterator[str]:
     """Yield the statements that drop what is left of the triggers without their tables."""
     match names.connection.dialect.name:
         case "postgresql":
+            # Of this very schema: without it those of another one on the search path are found.
+            schema, bare = names.quoted_schema(), Names(names.connection, names.prefix, None)
             for name in _FUNCTIONS:
-                yield f"DROP FUNCTION IF EXISTS {names.quoted(f'hsorm_{name}')} CASCADE"
+                own = bare.quoted(f"hsorm_{name}")
+                yield f"DROP FUNCTION IF EXISTS {schema}.{own} CASCADE"
         case "sqlite":
             yield f"DROP TABLE IF EXISTS {names.quoted('change_clock')}"
 
