@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -206,7 +207,7 @@ def _metres(given: Distance) -> float:
         value, unit = float(found[1]), found[2] or "m"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or unit not in _METRES:
         raise GeoError(given, f'a distance such as "5km", in one of {units}')
-    if not 0 <= value < math.inf:
+    if not 0 <= value <= sys.float_info.max:
         raise GeoError(given, "a distance that is not negative and has an end")
     return float(value) * _METRES[unit]
 

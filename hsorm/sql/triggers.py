@@ -80,8 +80,11 @@ def drop_triggers(names: Names) -> Iterator[str]:
     """Yield the statements that drop what is left of the triggers without their tables."""
     match names.connection.dialect.name:
         case "postgresql":
+            # Of this very schema: without it those of another one on the search path are found.
+            schema, bare = names.quoted_schema(), Names(names.connection, names.prefix, None)
             for name in _FUNCTIONS:
-                yield f"DROP FUNCTION IF EXISTS {names.quoted(f'hsorm_{name}')} CASCADE"
+                own = bare.quoted(f"hsorm_{name}")
+                yield f"DROP FUNCTION IF EXISTS {schema}.{own} CASCADE"
         case "sqlite":
             yield f"DROP TABLE IF EXISTS {names.quoted('change_clock')}"
 
@@ -107,6 +110,9 @@ def _on_postgresql(names: Names) -> Iterator[str]:
     renaming = f"INSERT INTO {removals} (id, changed) VALUES (OLD.id, {_THIS}) {noted}"
     # Live tags that are gone show in their entity alone; one that is being removed is gone already.
     stamping = f"UPDATE {entities} SET changed = {_THIS} WHERE changed <> {_THIS} AND"
+    # Whoever drops all tables without `drop_all` of this MetaData leaves the functions behind. Not
+    # OR REPLACE: what somebody else has made would stay theirs to change.
+    yield from drop_triggers(names)
     # For each row, so without a search path to set, of which it has no need.
     yield (
         f"CREATE FUNCTION {stamp}() RETURNS trigger LANGUAGE plpgsql AS "

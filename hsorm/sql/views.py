@@ -120,7 +120,8 @@ class _TagAttribute(hybrid_property[_T]):
                     f"{name!r}: the rows of a view are read, not written; change the entity by a "
                     "storage in the same session, hsorm.storage.bind(session)"
                 )
-            kept = {tag: val for tag, val in getattr(self, column).items() if tag != name}
+            # Of what is new there are none yet: `Device(power=4)`.
+            kept = {tag: val for tag, val in (getattr(self, column) or {}).items() if tag != name}
             new = write(value)
             # A new dict: of one that is changed inside, the unit of work hears nothing.
             setattr(self, column, kept if new is None else {**kept, name: new})

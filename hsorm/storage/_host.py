@@ -212,6 +212,7 @@ class HostWork:
         """
 
         def run(connection: Connection) -> None:
+            _refuse_autocommit(connection)  # in which nothing would end what begins here
             driver: Any = connection.connection.driver_connection
             if not driver.in_transaction:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -265,13 +266,20 @@ class HostWork:
 
 
 def _commits_by_itself(connection: Connection) -> bool:
-    return getattr(connection.connection.dbapi_connection, "autocommit", False) is True
+    own: Any = connection.connection.dbapi_connection
+    if connection.dialect.driver == "aiosqlite":  # which says so nowhere but in what it wraps
+        own = getattr(own.driver_connection, "_conn", own)
+    return getattr(own, "autocommit", False) is True
 
 
-def _begin_nested(connection: Connection) -> NestedTransaction:
+def _refuse_autocommit(connection: Connection) -> None:
     if _commits_by_itself(connection):
         reason = "it is in AUTOCOMMIT, where a failure would leave half of it behind"
         raise SessionBoundError("a write", f"{reason}: give the session a transaction")
+
+
+def _begin_nested(connection: Connection) -> NestedTransaction:
+    _refuse_autocommit(connection)
     return connection.begin_nested()
 
 

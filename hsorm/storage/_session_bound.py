@@ -87,7 +87,9 @@ class SessionBound(SqlAdapter):
             raise StorageUrlError(url, f"a session over {self._host.dialect.name}, not {dialect}")
         self.tables, self.dialect = found, self._host.dialect
         self.url = safe_url(self._host.engine.url)
-        self._names = {"prefix": prefix, "schema": schema}
+        # Of the tables as they are: they may have been given instead of names.
+        prefix = found.entities.name.removesuffix("entities")
+        self._names = {"prefix": prefix, "schema": found.entities.schema}
         self._indexes, self._index_search = [], False
         self._create, self._owns_engine, self._connected = "never", False, True
         self._connecting, self._last_mod = asyncio.Lock(), None
@@ -112,8 +114,13 @@ class SessionBound(SqlAdapter):
 
     async def revision(self) -> str | None:
         """Return the revision of the tables, None where there are none; see `hsorm.sql.migrate`."""
+
+        def run(connection: Connection) -> str | None:
+            schema = connection.schema_for_object(self.tables.entities)
+            return migrate.revision_of(connection, prefix=self._names["prefix"], schema=schema)
+
         with database_errors(self.url):
-            return await self._host.call(lambda c: migrate.revision_of(c, **self._names))
+            return await self._host.call(run)
 
     # ---- statements -----------------------------------------------------------------------------
 

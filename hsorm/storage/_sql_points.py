@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from hsorm.codecs import hayson
-from hsorm.errors import CodecError, StorageError, UnknownEntityError
+from hsorm.errors import CodecError, SessionBoundError, StorageError, UnknownEntityError
 from hsorm.kinds import Entity, Number, as_ref
 from hsorm.ops import priority_array
 from hsorm.ops.entities import as_read, merged_tags
@@ -101,8 +101,9 @@ class SqlPoints(SqlChanges):
             self._behind = False
             try:
                 await self._sweep(self._open_work_now)
-            except (StorageError, CodecError) as exc:
-                # A server that cannot be written, a row that is none: no matter of who reads.
+            except (StorageError, SessionBoundError, CodecError) as exc:
+                # A server, or a session, that cannot be written, a row that is none: no matter of
+                # who reads.
                 _log.info("levels were not released: %s", exc)
                 self._behind = True
 

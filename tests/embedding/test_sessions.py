@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ from hsorm.errors import (
     UnknownEntityError,
 )
 from hsorm.his.span import ALWAYS
-from hsorm.sql import Tags, begin_on_sqlite, make_tables
+from hsorm.sql import Tags, begin_on_sqlite, make_tables, migrate
 from hsorm.storage import SqliteAdapter, SyncStorage, TimescaleAdapter, bind
 from tests.backends import Backends, ServerMissingError
 from tests.conftest import Record, skip_missing
@@ -395,6 +396,15 @@ async def test_what_needs_a_connection_of_its_own_is_refused(place: Place) -> No
         assert (await store.about())["backend"] in ("sqlite", "postgresql", "timescale")
 
 
+async def test_the_revision_of_tables_that_are_given(tmp_path: Path) -> None:
+    async with SqliteAdapter(tmp_path / "a.db", prefix="hs_") as own:
+        tables = make_tables(MetaData(), prefix="hs_")
+        engine = async_engine(url_of(own, "sqlite+aiosqlite"))
+        async with AsyncSession(engine) as session:
+            store = bind(session, tables=tables)
+            assert await store.revision() == migrate.HEAD  # type: ignore[attr-defined]  # of SQL
+
+
 async def test_a_read_is_explained(place: Place) -> None:
     async with AsyncSession(place.engine()) as session:
         explained = await bind(session).explain("ahu and siteRef == @a", limit=3)  # type: ignore[attr-defined]  # of SQL
@@ -482,6 +492,34 @@ async def test_without_a_transaction_nothing_is_written(place: Place) -> None:
         assert await store.read("id") == []
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit=True")
+@pytest.mark.parametrize("place", [("sqlite", "sqlite+aiosqlite")], ids=named, indirect=True)
+async def test_sqlite3_without_a_transaction(place: Place) -> None:
+    """autocommit=True: nothing would end a transaction that we begin, and the file stay locked."""
+    setting = {"autocommit": True}
+    own = create_engine(url_of(place.store, "sqlite"), connect_args=setting, poolclass=NullPool)
+    async with AsyncSession(place.engine(connect_args=setting)) as session:
+        with pytest.raises(SessionBoundError, match="AUTOCOMMIT"):
+            await bind(session).create({"id": Ref("a")})
+        with Session(own) as sync_session:
+            with pytest.raises(SessionBoundError, match="AUTOCOMMIT"):
+                bind(sync_session).create({"id": Ref("a")})
+            await place.store.create({"id": Ref("b")})
+
+            assert bind(sync_session).read_count("id") == 1
+
+
+@pytest.mark.parametrize("place", _ON_POSTGRES, ids=named, indirect=True)
+async def test_a_read_without_a_transaction(place: Place) -> None:
+    """AUTOCOMMIT: what cannot be released there is shown as released."""
+    await place.store.load_entities([_POINT])
+    await place.store.point_write("p", 8, Number(4), "me", duration=dt.timedelta(microseconds=1))
+    async with AsyncSession(place.engine(isolation_level="AUTOCOMMIT")) as session:
+        (point,) = await bind(session).read("point")
+
+    assert "writeVal" not in point
+
+
 @pytest.mark.parametrize("place", _ON_POSTGRES, ids=named, indirect=True)
 async def test_a_read_in_a_read_only_transaction(place: Place) -> None:
     await place.store.load_entities([_POINT])
@@ -547,6 +585,7 @@ async def test_a_schema_for_each_tenant(fresh_postgres_url: str, driver: str) ->
             for n in range(number):
                 await store.create({"id": Ref(f"more-{n}")})
             await store.explain("id")  # type: ignore[attr-defined]  # of SQL
+            assert await store.revision() == migrate.HEAD  # type: ignore[attr-defined]  # of SQL
 
     for number, tenant in enumerate(("one", "two"), start=1):
         async with TimescaleAdapter(fresh_postgres_url, schema=tenant, create="never") as own:

@@ -224,6 +224,13 @@ def test_attributes_of_a_class_of_its_own_are_set(session: Session) -> None:
     assert session.scalars(select(Device.id).where(Device.part_of == "e")).all() == ["d"]
 
 
+def test_attributes_of_what_has_no_tags_yet(session: Session) -> None:
+    session.add(Device(id="d", serial="1", area=12, is_ahu=True))
+    session.commit()
+
+    assert session.get_one(Device, "d").tags == {"area": Number(12, "m²"), "ahu": MARKER}
+
+
 @pytest.mark.parametrize("load", [lazyload, selectinload, joinedload])
 def test_lists_of_refs_are_relationships(session: Session, load: Any) -> None:
     """F45: a ref, or those in a list."""

@@ -42,6 +42,35 @@ def test_the_same_triggers_on_postgresql(fresh_postgres_url: str) -> None:
     engine.dispose()
 
 
+def test_what_dropping_tables_alone_left_behind(sql_url: str) -> None:
+    """As test-suites do that drop whatever tables there are, which knows nothing of functions."""
+    engine = create_engine(sql_url.replace("postgresql://", "postgresql+psycopg://"))
+    metadata, there = MetaData(), MetaData()
+    tables = make_tables(metadata)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        there.reflect(connection)
+        there.drop_all(connection)
+        metadata.create_all(connection)
+        bind(connection, tables=tables).create({"id": Ref("a")})
+    engine.dispose()
+
+
+def test_triggers_of_another_schema_stay(fresh_postgres_url: str) -> None:
+    """Which is on the search path, too, and has tables of the same names."""
+    engine = create_engine(fresh_postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    metadata = MetaData()
+    make_tables(metadata)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        connection.execute(text("CREATE SCHEMA tenant"))
+        connection.execute(text("SET search_path = tenant, public"))
+        metadata.create_all(connection, checkfirst=False)
+
+        assert len(_made(connection, "public")) == len(_made(connection, "tenant")) == 10
+    engine.dispose()
+
+
 def test_the_same_triggers_on_sqlite(tmp_path: Path) -> None:
     made = create_engine(f"sqlite:///{tmp_path}/made.db")
     migrated = create_engine(f"sqlite:///{tmp_path}/migrated.db")

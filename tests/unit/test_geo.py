@@ -39,7 +39,7 @@ def test_distances(given: Any, metres: float) -> None:
 @pytest.mark.parametrize(
     "given",
     ["", "km", "5 parsec", "-5km", "5km or so", -1, math.nan, math.inf, True, None,
-     Number(5, "kW"), Number(math.nan), OSLO, "٥km"],
+     Number(5, "kW"), Number(math.nan), OSLO, "٥km", pytest.param(10**400, id="401 digits")],
 )  # fmt: skip
 def test_what_is_no_distance(given: Any) -> None:
     with pytest.raises(GeoError, match="given: expected"):

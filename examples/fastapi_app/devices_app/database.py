@@ -1,4 +1,4 @@
-"""The engine, and the migrations of both: the application's own, and hsorm's."""
+"""The engine, and the migrations: the application's own, which bring hsorm's along."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from alembic import command
-from hsorm.sql import begin_on_sqlite, migrate
+from hsorm.sql import begin_on_sqlite
 
 FOLDER = Path(__file__).parents[1]
 
@@ -34,10 +34,9 @@ def own_config(connection: Connection | None = None) -> Config:
 
 def _upgrade(connection: Connection) -> None:
     command.upgrade(own_config(connection), "head")
-    migrate.upgrade(connection)  # hsorm's, with a version table of their own
 
 
 async def upgrade(engine: AsyncEngine) -> None:
-    """Bring all tables to the newest revision, in one transaction."""
+    """Bring all tables to the newest revision, in one transaction; `alembic upgrade head` alike."""
     async with engine.begin() as connection:
         await connection.run_sync(_upgrade)

@@ -10,10 +10,12 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import joinedload
 
 from devices_app.models import Device, Upload, User
+from devices_app.reports import daily_peaks
 from hsorm import MARKER, Number, Ref
 from hsorm.codecs import hayson
 from hsorm.errors import HsormError, UnknownEntityError
@@ -41,7 +43,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-Session = Annotated[AsyncSession, Depends(get_session)]
+# "function": it commits before the answer is sent, not after.
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 async def get_user(session: Session, x_user: Annotated[str, Header()]) -> User:
@@ -60,11 +63,13 @@ def make_app(engine: AsyncEngine) -> FastAPI:
     app = FastAPI(title="Devices")
     app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
     app.add_exception_handler(HsormError, refuse)
+    app.add_exception_handler(IntegrityError, refuse_again)
     app.post("/users", status_code=201)(add_user)
     app.post("/devices", status_code=201)(add_device)
     app.get("/devices")(find_devices)
     app.post("/devices/{id}/readings", status_code=201)(add_readings)
     app.get("/devices/{id}/readings")(read_readings)
+    app.get("/peaks")(read_peaks)
     return app
 
 
@@ -72,6 +77,11 @@ async def refuse(request: Request, exc: Exception) -> JSONResponse:
     """Say what hsorm says: what is wrong with a filter, an item, an id."""
     status = 404 if isinstance(exc, UnknownEntityError) else 422
     return JSONResponse({"detail": str(exc)}, status)
+
+
+async def refuse_again(request: Request, exc: Exception) -> JSONResponse:
+    """Say that a name or an id is taken."""
+    return JSONResponse({"detail": "there is one already"}, 409)
 
 
 async def add_user(new: NewUser, session: Session) -> dict[str, Any]:
@@ -117,6 +127,8 @@ async def add_readings(
     id: str, readings: list[Reading], session: Session, user: CurrentUser
 ) -> dict[str, Any]:
     """Keep readings, and who sent them: both, or neither."""
+    if await session.get(Device, id) is None:
+        raise HTTPException(404, f"there is no device {id}")
     session.add(
         Upload(device_id=id, user_id=user.id, readings=len(readings), at=dt.datetime.now(dt.UTC))
     )
@@ -129,6 +141,11 @@ async def read_readings(id: str, session: Session, range: str = "today") -> list
     """Read the readings of a day, or of any range that Haystack knows."""
     items = await bind(session).his_read(f"{id}.power", range)
     return [{"ts": item["ts"], "kw": item["val"].val} for item in items]
+
+
+async def read_peaks(session: Session, range: str = "today") -> dict[str, dict[str, float]]:
+    """Read the greatest power of each device on each day of a range."""
+    return await daily_peaks(bind(session), range)
 
 
 def shown(device: Device, owner: User) -> dict[str, Any]:

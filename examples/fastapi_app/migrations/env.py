@@ -1,41 +1,26 @@
-"""Where Alembic runs the application's own migrations.
+"""Where Alembic runs the application's own migrations, and hsorm's before them.
 
-hsorm's tables are in the same database, under migrations and a version table of their own: what is
-not in the application's MetaData is not compared.
+hsorm's tables are in the same database, under migrations and a version table of their own: an
+`upgrade` brings them up, too, and autogenerate leaves them alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from devices_app.database import make_engine
 from devices_app.models import Base
 from sqlalchemy import Connection
 
 from alembic import context
-
-
-def is_ours(name: str | None, type_: str, parents: Any) -> bool:
-    """Leave the tables of others alone."""
-    return type_ != "table" or name in Base.metadata.tables
-
-
-def is_here(object_: Any, name: str | None, type_: str, reflected: bool, other: Any) -> bool:
-    """Compare the GIN index where there is one: on PostgreSQL."""
-    is_gin = type_ == "index" and object_.dialect_options["postgresql"].get("using") == "gin"
-    return not is_gin or context.get_context().dialect.name == "postgresql"
+from hsorm.sql import alembic_host
 
 
 def run(connection: Connection) -> None:
-    context.configure(
-        connection=connection,
-        target_metadata=Base.metadata,
-        include_name=is_ours,
-        include_object=is_here,
-        render_as_batch=True,
-    )
+    options = alembic_host.beside(Base.metadata, render_as_batch=True)
+    context.configure(connection=connection, **options)
     with context.begin_transaction():
+        alembic_host.run_beside()
         context.run_migrations()
 
 

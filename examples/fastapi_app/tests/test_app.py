@@ -1,7 +1,8 @@
-"""The application's tests: each in a transaction that is rolled back."""
+"""The application's tests: each in a transaction that is rolled back, or in no database at all."""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,11 +12,13 @@ import pytest
 from devices_app.database import make_engine, own_config, upgrade
 from devices_app.main import get_session, make_app
 from devices_app.models import Upload
-from sqlalchemy import Connection, func, select
+from devices_app.reports import daily_peaks
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from alembic import command
-from hsorm.storage import bind
+from hsorm import Number
+from hsorm.storage import StorageAdapter, bind
 
 _URLS = ["sqlite", *([url] if (url := os.environ.get("TEST_DATABASE_URL")) else [])]
 _METER = {"meter": {"_kind": "marker"}, "geoCity": "Oslo"}
@@ -84,9 +87,11 @@ async def test_readings_are_kept_with_who_sent_them(
     await _add(client, "meter-1", _METER)
     sent = await client.post("/devices/meter-1/readings", json=_READINGS)
     read = await client.get("/devices/meter-1/readings", params={"range": "2024-03-01"})
+    peaks = await client.get("/peaks", params={"range": "2024-03-01"})
 
     assert sent.status_code == 201
     assert [item["kw"] for item in read.json()] == [reading["kw"] for reading in _READINGS]
+    assert peaks.json() == {"meter-1.power": {"2024-03-01": 29.5}}
     assert await session.scalar(select(Upload.readings)) == 60
 
 
@@ -106,10 +111,45 @@ async def test_neither_is_kept_where_one_is_refused(
 async def test_what_is_wrong_is_said(client: httpx.AsyncClient) -> None:
     wrong = await client.get("/devices", params={"filter": "meter and"})
     unknown = await client.get("/devices/nothing/readings")
+    nowhere = await client.post("/devices/nothing/readings", json=_READINGS)
     nobody = await client.post("/devices", json={"id": "x", "serial": "x"}, headers={"x-user": "?"})
 
-    assert (wrong.status_code, unknown.status_code, nobody.status_code) == (422, 404, 401)
+    assert (wrong.status_code, nobody.status_code) == (422, 401)
+    assert (unknown.status_code, nowhere.status_code) == (404, 404)
     assert "column 10" in wrong.json()["detail"]
+
+
+async def test_what_is_there_already_is_kept(client: httpx.AsyncClient) -> None:
+    await _add(client, "meter-1", _METER)
+    again = await _add(client, "meter-1", {})
+    twice = await client.post("/users", json={"name": "Ada"})
+    (device,) = (await client.get("/devices")).json()
+
+    assert (again.status_code, twice.status_code) == (409, 409)
+    assert device["tags"] == _METER
+
+
+async def test_an_answer_comes_after_the_commit(engine: AsyncEngine) -> None:
+    """Whoever is told that something was kept finds it, and nobody is told so of what was not."""
+    app, order = make_app(engine), []
+
+    async def noting(scope: Any, receive: Any, send: Any) -> None:
+        async def note(message: Any) -> None:
+            order.append(message["type"])
+            await send(message)
+
+        await app(scope, receive, note)
+
+    def committed(connection: Connection) -> None:
+        order.append("commit")
+
+    event.listen(engine.sync_engine, "commit", committed)
+    transport = httpx.ASGITransport(noting)
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as made:
+        await made.get("/devices")
+    event.remove(engine.sync_engine, "commit", committed)
+
+    assert order == ["commit", "http.response.start", "http.response.body"]
 
 
 async def test_the_applications_own_migrations_see_no_difference(engine: AsyncEngine) -> None:
@@ -118,3 +158,18 @@ async def test_the_applications_own_migrations_see_no_difference(engine: AsyncEn
 
     async with engine.connect() as connection:
         await connection.run_sync(check)
+
+
+async def test_peaks_of_a_building(hs_building: StorageAdapter) -> None:
+    """By hsorm's pytest plugin: a storage in memory, or what `--hs-storage` says."""
+    (meter,) = await hs_building.read("elec and power and his", limit=1)
+    first = dt.datetime(2024, 3, 1, 22, tzinfo=dt.UTC)
+    items = [
+        {"ts": first + dt.timedelta(hours=hour), "val": Number(kw, "kW")}
+        for hour, kw in enumerate([8, 9, 7])
+    ]
+    await hs_building.his_write(meter["id"], items)
+
+    peaks = await daily_peaks(hs_building, "2024-03-01,2024-03-02")
+
+    assert peaks == {meter["id"].val: {"2024-03-01": 9, "2024-03-02": 7}}
