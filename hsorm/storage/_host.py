@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, Executable, MetaData, NestedTransaction, Table
@@ -149,8 +149,16 @@ class _AsyncHost:
 
 
 @lru_cache(maxsize=4_096)
-def _built(statement: Statement, tables: Tables, dialect: str) -> Executable:
+def _remembered(statement: Statement, tables: Tables, dialect: str) -> Executable:
     return statement(tables, dialect)
+
+
+def _built(statement: Statement, tables: Tables, dialect: str) -> Executable:
+    # One over a filter is another one each time, and as large as the filter.
+    if isinstance(statement, partial):
+        built: Executable = statement(tables, dialect)
+        return built
+    return _remembered(statement, tables, dialect)
 
 
 class HostWork:

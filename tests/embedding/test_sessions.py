@@ -436,6 +436,19 @@ async def test_a_watch_is_as_it_was_after_a_rollback(place: Place) -> None:
     assert len(await place.store.watch_poll(watch.watch_id)) == 1
 
 
+async def test_a_watch_on_a_filter(place: Place) -> None:
+    await place.store.create({"id": Ref("a"), "ahu": MARKER})
+    async with AsyncSession(place.engine()) as session, session.begin():
+        watch = await bind(session).watch_filter("ahu")
+        assert [row["id"] for row in watch] == [Ref("a")]
+    await place.store.create({"id": Ref("b"), "ahu": MARKER})
+    async with AsyncSession(place.engine()) as session, session.begin():
+        rows = await bind(session).watch_poll(watch.watch_id)
+
+    assert [row["id"] for row in rows] == [Ref("b")]
+    assert await place.store.watch_poll(watch.watch_id) == []
+
+
 # ---- the host's own engine ----------------------------------------------------------------------
 
 _ON_POSTGRES = [param for param in ASYNC if param[0] == "postgres"]
