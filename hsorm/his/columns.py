@@ -144,7 +144,7 @@ class ArrowPart:
         """
         if self._codes is None:
             return list(group_records(records_of_batch(self._batch), self._place).pairs)
-        return list(dict.fromkeys(self._names))
+        return self._names
 
     def check(self, points: Mapping[str, HisPoint]) -> Iterable[tuple[str, _Part]]:
         """Return the items by point, as they are stored and in their order.
@@ -179,16 +179,18 @@ class ArrowPart:
             id = id.dictionary_encode()
         if id.null_count or not is_text(pa, id.dictionary.type) or id.dictionary.null_count:
             return None
+        codes = id.indices.to_numpy(zero_copy_only=False).astype(self._np.int64, copy=False)
+        texts = id.dictionary.to_pylist()
+        # A dictionary may hold more than its rows use, and an id in two forms.
+        used = self._np.flatnonzero(self._np.bincount(codes, minlength=len(texts))).tolist()
+        own: dict[str, int] = {}
+        places = self._np.zeros(len(texts), self._np.int64)
         try:
-            names = [as_ref(name).val for name in id.dictionary.to_pylist()]
+            for place in used:
+                places[place] = own.setdefault(as_ref(texts[place]).val, len(own))
         except ValueError:
             return None
-        codes = id.indices.to_numpy(zero_copy_only=False)
-        if len(names) > len(codes):  # a dictionary may hold more than its rows use
-            used = self._np.unique(codes)
-            names = [names[code] for code in used]
-            codes = self._np.searchsorted(used, codes)
-        return names, codes
+        return list(own), places[codes]
 
     def _columns(self, points: Mapping[str, HisPoint]) -> _Part | None:
         """Return the columns as they are stored; None where somebody has to look closer."""

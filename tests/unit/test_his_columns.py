@@ -128,6 +128,21 @@ def test_types(columns: dict[str, Any]) -> None:
     assert _by_columns(table) == _by_rows(table)
 
 
+def test_only_points_that_rows_name_are_looked_up() -> None:
+    """A dictionary may hold more: of a table of which a part was taken it does."""
+    ids = pa.DictionaryArray.from_arrays([1, 1, 1], ["no id!", "n", "gone"])
+    (part,) = arrow_parts(pa.table({"id": ids, "ts": [NOON] * 3, "val": [1.0, 2.0, 3.0]}))
+
+    assert part.ids == ["n"]
+
+
+def test_an_id_in_two_forms_is_one_point() -> None:
+    """H26: the last of one instant counts, in whichever form."""
+    table = _table([(id, NOON, float(place), None) for place, id in enumerate(("n", "@n", "n"))])
+
+    assert _by_columns(table) == _by_rows(table) == {"n": [(NOON, _shown(Number(2, "kW")))]}
+
+
 def test_parts_of_a_stream_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """H26, and the place of an error counts from the beginning of the stream."""
     monkeypatch.setattr("hsorm.his.arrays._PART", 2)
