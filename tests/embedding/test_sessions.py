@@ -268,6 +268,18 @@ def test_what_fails_leaves_a_sync_transaction_as_it_was(sync_place: Place) -> No
         assert len(store.his_read("p", ALWAYS)) == 3
 
 
+def test_an_arrow_stream_is_written_in_a_sync_session(sync_place: Place) -> None:
+    pa = pytest.importorskip("pyarrow")
+    stamps = pa.array([item["ts"] for item in items(3)], pa.timestamp("us", tz="UTC"))
+    table = pa.table({"id": ["p"] * 3, "ts": stamps, "val": [1.0, 2.0, 3.0]})
+    with Session(sync_place.sync_engine()) as session:
+        store = bind(session)
+        store.load_entities([_POINT])
+
+        assert store.his_write_batch(table) == 3
+        assert len(store.his_read("p", ALWAYS)) == 3
+
+
 def test_what_would_wait_is_refused_in_a_sync_session() -> None:
     async def source() -> AsyncIterator[dict[str, Any]]:
         yield {"id": Ref("p"), **items(1)[0]}
@@ -398,6 +410,14 @@ async def test_what_needs_a_connection_of_its_own_is_refused(place: Place) -> No
 async def test_a_read_is_explained(place: Place) -> None:
     async with AsyncSession(place.engine()) as session:
         explained = await bind(session).explain("ahu and siteRef == @a", limit=3)  # type: ignore[attr-defined]  # of SQL
+
+    assert "SELECT" in explained.sql
+    assert explained.plan
+
+
+def test_a_read_is_explained_in_a_sync_session(sync_place: Place) -> None:
+    with Session(sync_place.sync_engine()) as session:
+        explained = bind(session).explain("ahu and siteRef == @a", limit=3)
 
     assert "SELECT" in explained.sql
     assert explained.plan
