@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import math
+import tracemalloc
 from typing import Any
 
 import pyarrow as pa
@@ -180,6 +182,28 @@ def test_rows_for_the_server_are_those_of_items() -> None:
         assert found[point.id].obj == kept
         plain = [i for i in range(len(point.ts)) if i not in kept]
         assert found[point.id].val[plain].tolist() == point.val[plain].tolist()
+
+
+def test_long_texts_are_not_kept() -> None:
+    """What is made of a state is kept, for it comes again; a thousand of the longest are 60 MB."""
+    np = pytest.importorskip("numpy")
+    ts = np.arange(100, dtype=np.int64) * 1_000_000
+
+    def write_and_read(salt: str) -> None:
+        texts = np.array([f'"{salt}{n:032000}"' for n in range(100)], object)
+        rows = list(encoded([PointColumns("p", ts, ts / 1.0, texts)]))
+        assert len(columns_of_copy(np, rows)["p"].obj) == 100
+
+    write_and_read("a")  # and what is made once
+    tracemalloc.start()
+    try:
+        write_and_read("b")
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 1_000_000
 
 
 def test_broken_hayson_is_an_error_of_its_own() -> None:
