@@ -206,6 +206,16 @@ def test_long_texts_are_not_kept() -> None:
     assert kept < 1_000_000
 
 
+def test_long_texts_count_as_many_rows() -> None:
+    """What is put in order in memory is bounded by its size, not by its number of rows."""
+    table = _table([("str", NOON, None, hayson.dumps("x" * 16_000))])
+    found = Gathered()
+    for part in arrow_parts(table):
+        found.add(part.check(POINTS))
+
+    assert found.size > 1_000
+
+
 def test_broken_hayson_is_an_error_of_its_own() -> None:
     table = _table([("n", NOON, None, "{")])
 
