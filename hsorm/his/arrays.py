@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METADATA",
+    "SHORT_TEXT",
     "Columns",
     "as_arrays",
     "as_frame",
@@ -44,6 +45,9 @@ __all__ = [
 
 METADATA: Final = b"hsorm"
 """Under what the metadata of a schema or a field has its points."""
+
+SHORT_TEXT: Final = 256
+"""What is made of a longer text is not kept: it hardly comes again, and may be 32 kB."""
 
 _PART: Final = 100_000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -104,10 +108,16 @@ def columns_of(items: Iterable[tuple[dt.datetime, Kind]]) -> Columns:
     return Columns(np.array(stamps, np.int64), np.array(values, np.float64), obj)
 
 
-@lru_cache(maxsize=4_096)
 def stored_text(obj: str) -> tuple[float | None, str | None]:
     """Return `val` and `obj` of a row from its Hayson text, in whichever form a database has it."""
+    return (_kept_text if len(obj) <= SHORT_TEXT else _made_text)(obj)
+
+
+def _made_text(obj: str) -> tuple[float | None, str | None]:
     return to_row(from_row(None, obj, None))
+
+
+_kept_text = lru_cache(maxsize=4_096)(_made_text)
 
 
 def as_arrays(columns: Columns) -> tuple[Any, Any]:

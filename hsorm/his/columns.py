@@ -39,6 +39,7 @@ REMOVED: Final = hayson.dumps(REMOVE)
 _BEFORE: Final = to_micros(dt.datetime(1950, 1, 3, tzinfo=dt.UTC))
 _AFTER: Final = to_micros(dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 _TICK: Final = dt.timedelta(microseconds=1)
+_ROW: Final = 16
 _ANY_TIME: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 
 
@@ -63,7 +64,10 @@ _Part = tuple[Any, Any, Any]  # ts, val and obj of a PointColumns, in the order 
 
 
 class Gathered:
-    """The items of a source by point, until they are put in order."""
+    """The items of a source by point, until they are put in order.
+
+    `size` tells in rows of Numbers, of 16 bytes each, how much memory they take.
+    """
 
     def __init__(self) -> None:
         self._parts: dict[str, list[_Part]] = {}
@@ -73,12 +77,17 @@ class Gathered:
         """Add checked items of points, after those that are there."""
         for id, part in found:
             self._parts.setdefault(id, []).append(part)
-            self.size += len(part[0])
+            self.size += len(part[0]) + _size_of(part[2]) // _ROW
 
     def settled(self, points: Mapping[str, HisPoint]) -> list[PointColumns]:
         """Return the items by id, in order and the last of each instant (rule H26)."""
         np = load_numpy("writing columns")
         return [_settled(np, points[id], self._parts[id]) for id in sorted(self._parts)]
+
+
+def _size_of(obj: Any) -> int:
+    """Return how many characters texts have."""
+    return 0 if obj is None else sum(len(text) for text in obj.tolist() if text is not None)
 
 
 def _settled(np: Any, point: HisPoint, parts: list[_Part]) -> PointColumns:
@@ -144,7 +153,7 @@ class ArrowPart:
         """
         if self._codes is None:
             return list(group_records(records_of_batch(self._batch), self._place).pairs)
-        return list(dict.fromkeys(self._names))
+        return self._names
 
     def check(self, points: Mapping[str, HisPoint]) -> Iterable[tuple[str, _Part]]:
         """Return the items by point, as they are stored and in their order.
@@ -179,16 +188,18 @@ class ArrowPart:
             id = id.dictionary_encode()
         if id.null_count or not is_text(pa, id.dictionary.type) or id.dictionary.null_count:
             return None
+        codes = id.indices.to_numpy(zero_copy_only=False).astype(self._np.int64, copy=False)
+        texts = id.dictionary.to_pylist()
+        # A dictionary may hold more than its rows use, and an id in two forms.
+        used = self._np.flatnonzero(self._np.bincount(codes, minlength=len(texts))).tolist()
+        own: dict[str, int] = {}
+        places = self._np.zeros(len(texts), self._np.int64)
         try:
-            names = [as_ref(name).val for name in id.dictionary.to_pylist()]
+            for place in used:
+                places[place] = own.setdefault(as_ref(texts[place]).val, len(own))
         except ValueError:
             return None
-        codes = id.indices.to_numpy(zero_copy_only=False)
-        if len(names) > len(codes):  # a dictionary may hold more than its rows use
-            used = self._np.unique(codes)
-            names = [names[code] for code in used]
-            codes = self._np.searchsorted(used, codes)
-        return names, codes
+        return list(own), places[codes]
 
     def _columns(self, points: Mapping[str, HisPoint]) -> _Part | None:
         """Return the columns as they are stored; None where somebody has to look closer."""

@@ -115,7 +115,11 @@ def _bucket(ts: ColumnElement[Any], by: By) -> ColumnElement[Any]:
 def _end_of(bucket: ColumnElement[Any], by: By) -> ColumnElement[Any]:
     """Return where an interval on PostgreSQL ends, of what `_bucket` returned."""
     if by != "width_bucket":
-        return bucket + bindparam("step", type_=Interval())
+        # In seconds: a day would be one of the session's time zone, of 23 hours in spring.
+        none: ColumnElement[int] = literal_column("0")
+        epoch: ColumnElement[str] = literal_column("'epoch'")
+        seconds = func.date_part(epoch, bindparam("step", type_=Interval()))
+        return bucket + func.make_interval(*[none] * 6, seconds, type_=Interval())
     end: ColumnElement[Any] = Grouping(_bounds())[bucket + 1]
     return end
 

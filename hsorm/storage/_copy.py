@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from hsorm.errors import HisWriteError
-from hsorm.his.arrays import Columns, load_numpy, stored_text
+from hsorm.his.arrays import SHORT_TEXT, Columns, load_numpy, stored_text
 from hsorm.his.batches import PointItems
 from hsorm.his.checks import Checked, HisPoint, check_items
 from hsorm.his.columns import REMOVED, PointColumns
@@ -260,13 +260,19 @@ def _key(id: bytes, micros: int) -> bytes:
     return struct.pack(f">hi{len(id)}siq", 4, len(id), id, 8, micros)
 
 
-@lru_cache(maxsize=4_096)
 def _tail(number: float | None, obj: str) -> bytes:
     """Return `val` and `obj` of a row that is no Number; a state comes again and again."""
+    return (_kept_tail if len(obj) <= SHORT_TEXT else _made_tail)(number, obj)
+
+
+def _made_tail(number: float | None, obj: str) -> bytes:
     double = _NULL if number is None else struct.pack(">id", 8, number)
     # JSONB comes with the number of its format before the text.
     text = b"\x01" + obj.encode()
     return double + struct.pack(">i", len(text)) + text
+
+
+_kept_tail = lru_cache(maxsize=4_096)(_made_tail)
 
 
 # ---- reading ------------------------------------------------------------------------------------

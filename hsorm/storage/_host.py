@@ -8,9 +8,10 @@ SQLAlchemy runs its own code there (`run_sync`), a `Session` just so.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, Executable, MetaData, NestedTransaction, Table
@@ -75,6 +76,10 @@ class Host(Protocol):
         """Write what the host's unit of work holds back, as its session does before a query."""
         ...
 
+    async def pause(self) -> None:
+        """Let others run, where the host's code is asynchronous."""
+        ...
+
 
 def host_of(given: AnySession, tables: Tables) -> Host:
     """Return the host of a session or a connection, which has the storage of these tables.
@@ -130,6 +135,9 @@ class _SyncHost:
         if self._place.holds_back:
             self._place.flush()
 
+    async def pause(self) -> None:
+        pass
+
 
 class _AsyncHost:
     def __init__(self, given: AsyncSession | AsyncConnection, tables: Tables) -> None:
@@ -147,10 +155,21 @@ class _AsyncHost:
         if self._place.holds_back:
             await self._given.run_sync(lambda _: self._place.flush())
 
+    async def pause(self) -> None:
+        await asyncio.sleep(0)
+
 
 @lru_cache(maxsize=4_096)
-def _built(statement: Statement, tables: Tables, dialect: str) -> Executable:
+def _remembered(statement: Statement, tables: Tables, dialect: str) -> Executable:
     return statement(tables, dialect)
+
+
+def _built(statement: Statement, tables: Tables, dialect: str) -> Executable:
+    # One over a filter is another one each time, and as large as the filter.
+    if isinstance(statement, partial):
+        built: Executable = statement(tables, dialect)
+        return built
+    return _remembered(statement, tables, dialect)
 
 
 class HostWork:

@@ -214,7 +214,7 @@ class PostgresHistory(SqlAdapter):
         points, found, parts = WritingPoints(self), Gathered(), arrow_parts(source)
         for part in parts:
             found.add(part.check(await points.known(part.ids)))
-            await asyncio.sleep(0)  # for others, and to be cancelled
+            await self._pause()
             if found.size > _MOST_ROWS:
                 count = await self._his_store_parts(_checked_parts(found, points, parts))
                 break
@@ -224,6 +224,10 @@ class PostgresHistory(SqlAdapter):
             count = sum(len(point.ts) for point in settled)
         await self._keep_newest((await points.known(())).values())
         return count
+
+    async def _pause(self) -> None:
+        """Let others run, and be cancelled."""
+        await asyncio.sleep(0)
 
     async def _his_store_columns(self, points: Sequence[PointColumns]) -> None:
         """Merge items, put in order, into the history of points, all or nothing."""

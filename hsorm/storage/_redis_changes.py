@@ -170,6 +170,7 @@ class RedisChanges(RedisCore):
         """Find the refs that lead nowhere; see `Committer.check_refs`."""
         await self._ready()
         missing = await self._missing_targets()
+        lost = set(missing)
         found: list[tuple[str, str, str]] = []
         for bucket in self.layout.buckets:
             for i in range(0, len(missing), _LOADED_AT_ONCE):
@@ -177,7 +178,7 @@ class RedisChanges(RedisCore):
                 for row in await self._search(bucket, asked, "tags"):
                     entity = entity_of(row[b"tags"], None)
                     refs = ((tag, ref.val) for tag, ref in refs_in(entity))
-                    found += [(entity["id"].val, tag, to) for tag, to in refs if to in set(missing)]
+                    found += [(entity["id"].val, tag, to) for tag, to in refs if to in lost]
         return dangling(found)
 
     async def _missing_targets(self) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Index, Select
@@ -22,6 +23,7 @@ from hsorm.storage._dberrors import database_errors
 from hsorm.storage._host import AnySession, HostWork, compiled_on, host_of, is_sync, tables_for
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage._sql_core import Rows, Statement
+from hsorm.storage._sql_watches import Make, of_filter
 from hsorm.storage.protocol import Explanation
 from hsorm.storage.sync import SyncStorage
 
@@ -156,6 +158,10 @@ class SessionBound(SqlAdapter):
 
     async def _fetch_count(self, filter: str | Node, search: Search) -> Rows:
         return await SqlAdapter._fetch_count(self, filter, search)
+
+    def _by_filter(self, make: Make, filter: Node) -> Statement:
+        # Made for this call: the adapter may live no longer than that.
+        return partial(of_filter, make, filter)
 
     async def explain(
         self,

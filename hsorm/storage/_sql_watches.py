@@ -34,7 +34,7 @@ from hsorm.storage._sql_points import SqlPoints
 from hsorm.storage._streams import Streams
 from hsorm.storage.protocol import Duration, Id
 
-__all__ = ["SqlWatches"]
+__all__ = ["Make", "SqlWatches", "of_filter"]
 
 _log = logging.getLogger(__name__)
 
@@ -44,17 +44,18 @@ _EVERYTHING: Final = Cursor(2**62)
 _PRUNE_SECONDS: Final = 3_600.0
 
 
-_Make: TypeAlias = Callable[[Tables, Node], Executable]
+Make: TypeAlias = Callable[[Tables, Node], Executable]
 """Makes a statement over a filter."""
 
 _SHORT_FILTER: Final = 4_096
 
 
-def _of_filter(make: _Make, filter: Node, tables: Tables, dialect: str) -> Executable:
+def of_filter(make: Make, filter: Node, tables: Tables, dialect: str) -> Executable:
+    """Make a statement over a filter; with the first two given, it is a `Statement`."""
     return make(tables, filter)
 
 
-def _is_short(asked: tuple[_Make, Node], statement: Statement) -> bool:
+def _is_short(asked: tuple[Make, Node], statement: Statement) -> bool:
     return size_of(asked[1]) <= _SHORT_FILTER
 
 
@@ -75,7 +76,7 @@ class SqlWatches(SqlPoints, Streams):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._made: Remembered[tuple[_Make, Node], Statement] = Remembered(1_024, _is_short)
+        self._made: Remembered[tuple[Make, Node], Statement] = Remembered(1_024, _is_short)
 
     # ---- opening and closing --------------------------------------------------------------------
 
@@ -304,11 +305,11 @@ class SqlWatches(SqlPoints, Streams):
             await work.fetch(watching.drop_members, watch=watch.id, ids=as_listed(removed))
         return [there[id] for id in sorted(there)], removed, now
 
-    def _by_filter(self, make: _Make, filter: Node) -> Statement:
+    def _by_filter(self, make: Make, filter: Node) -> Statement:
         """Return a statement over a filter; of one that is not large the same one each time."""
         found = self._made.get((make, filter))
         if found is None:
-            found = partial(_of_filter, make, filter)
+            found = partial(of_filter, make, filter)
             self._made.put((make, filter), found)
         return found
 

@@ -107,6 +107,8 @@ class SqliteAdapter(SqlAdapter):
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
 
+    _memory: str | None = None
+
     def __new__(cls, *args: Any, session: AsyncHost | None = None, **settings: Any) -> Self:
         """Make an adapter with a connection of its own, or one in a session."""
         return in_session(cls, BoundSqliteAdapter) if session is not None else super().__new__(cls)
@@ -378,6 +380,9 @@ class SqliteAdapter(SqlAdapter):
             await note_points(work, ids_of(points))
 
     async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
+        if self._memory is not None:
+            # The one connection is needed to look points up while the parts are made.
+            return await super()._his_store_parts(parts)
         count = 0
         async with self._work_here() as work:
             held: set[str] = set()

@@ -36,11 +36,12 @@ def _finish(waiting: Awaitable[_T]) -> _T:
 def _finished(
     call: Callable[Concatenate[SqlAdapter, _P], Awaitable[_T]],
 ) -> Callable[Concatenate[SyncStorage, _P], _T]:
-    """Return a call of an adapter that is done when it returns."""
+    """Return a call of an adapter, as that does it itself, that is done when it returns."""
 
     @wraps(call)
     def method(self: SyncStorage, /, *args: _P.args, **kw: _P.kwargs) -> _T:
-        return _finish(call(self._store, *args, **kw))
+        own: Awaitable[_T] = getattr(self._store, call.__name__)(*args, **kw)
+        return _finish(own)
 
     return method
 
@@ -52,7 +53,7 @@ def _iterated(
 
     @wraps(call)
     def method(self: SyncStorage, /, *args: _P.args, **kw: _P.kwargs) -> Iterator[_T]:
-        items = call(self._store, *args, **kw)
+        items = getattr(self._store, call.__name__)(*args, **kw)
         while True:
             try:
                 yield _finish(anext(items))

@@ -679,6 +679,9 @@ class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
         # What refers to an entity that is just being removed would end the host's transaction.
         await PostgresHistory._change_live(self, changes)
 
+    async def _pause(self) -> None:
+        await self._host.pause()
+
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         # COPY to read with would prepare a statement by a name that is not the host's.
         return await self._his_columns_packed(points, span)

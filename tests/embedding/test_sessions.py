@@ -269,6 +269,18 @@ def test_what_fails_leaves_a_sync_transaction_as_it_was(sync_place: Place) -> No
         assert len(store.his_read("p", ALWAYS)) == 3
 
 
+def test_an_arrow_stream_is_written_in_a_sync_session(sync_place: Place) -> None:
+    pa = pytest.importorskip("pyarrow")
+    stamps = pa.array([item["ts"] for item in items(3)], pa.timestamp("us", tz="UTC"))
+    table = pa.table({"id": ["p"] * 3, "ts": stamps, "val": [1.0, 2.0, 3.0]})
+    with Session(sync_place.sync_engine()) as session:
+        store = bind(session)
+        store.load_entities([_POINT])
+
+        assert store.his_write_batch(table) == 3
+        assert len(store.his_read("p", ALWAYS)) == 3
+
+
 def test_what_would_wait_is_refused_in_a_sync_session() -> None:
     async def source() -> AsyncIterator[dict[str, Any]]:
         yield {"id": Ref("p"), **items(1)[0]}
@@ -413,6 +425,14 @@ async def test_a_read_is_explained(place: Place) -> None:
     assert explained.plan
 
 
+def test_a_read_is_explained_in_a_sync_session(sync_place: Place) -> None:
+    with Session(sync_place.sync_engine()) as session:
+        explained = bind(session).explain("ahu and siteRef == @a", limit=3)
+
+    assert "SELECT" in explained.sql
+    assert explained.plan
+
+
 # ---- watches ------------------------------------------------------------------------------------
 
 
@@ -444,6 +464,19 @@ async def test_a_watch_is_as_it_was_after_a_rollback(place: Place) -> None:
         await session.rollback()
 
     assert len(await place.store.watch_poll(watch.watch_id)) == 1
+
+
+async def test_a_watch_on_a_filter(place: Place) -> None:
+    await place.store.create({"id": Ref("a"), "ahu": MARKER})
+    async with AsyncSession(place.engine()) as session, session.begin():
+        watch = await bind(session).watch_filter("ahu")
+        assert [row["id"] for row in watch] == [Ref("a")]
+    await place.store.create({"id": Ref("b"), "ahu": MARKER})
+    async with AsyncSession(place.engine()) as session, session.begin():
+        rows = await bind(session).watch_poll(watch.watch_id)
+
+    assert [row["id"] for row in rows] == [Ref("b")]
+    assert await place.store.watch_poll(watch.watch_id) == []
 
 
 # ---- the host's own engine ----------------------------------------------------------------------

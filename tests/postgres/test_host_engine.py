@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -80,6 +81,24 @@ async def test_a_stream_leaves_a_pool_of_one_to_others(store: TimescaleAdapter, 
                 (row,) = await told
         assert row["curVal"] == Number(1)
     await engine.dispose()
+
+
+async def test_a_day_is_one_of_the_points_zone_not_of_the_sessions(
+    store: TimescaleAdapter,
+) -> None:
+    """Where the clocks of the session's time zone go forward, a day in UTC has its 24 hours."""
+    settings = {"server_settings": {"timezone": "America/New_York"}}
+    engine = create_async_engine(store.engine.url, connect_args=settings)
+    midnight = dt.datetime(2024, 3, 10, tzinfo=dt.UTC)
+    tags = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+    async with TimescaleAdapter(engine=engine) as hosted:
+        await hosted.create({"id": Ref("p"), **tags})
+        noon = midnight + dt.timedelta(hours=12)
+        await hosted.his_write("p", [{"ts": midnight, "val": 1.0}, {"ts": noon, "val": 3.0}])
+        found = await hosted.his_rollup("p", "2024-03-10", "1day", "twa")
+    await engine.dispose()
+
+    assert found["p"] == [{"ts": midnight, "val": Number(2)}]
 
 
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "sqlite+aiosqlite"])

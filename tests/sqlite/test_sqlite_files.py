@@ -189,6 +189,23 @@ async def test_a_database_in_memory_takes_calls_at_a_time() -> None:
         assert {f"t{i}" for i in range(10)} <= (await store.read_by_id("a")).keys()
 
 
+async def test_a_long_source_of_history_for_a_database_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Points that only a later part names are looked up while the source is read."""
+    monkeypatch.setattr("hsorm.storage._history._PART", 1)
+    noon = dt.datetime(2024, 3, 1, 12, tzinfo=dt.UTC)
+    tags = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+    async with SqliteAdapter(":memory:") as store:
+        await store.load_entities({"id": Ref(id), **tags} for id in "abc")
+
+        count = await store.his_write_batch((id, noon, 1.0) for id in "abc")
+
+        assert count == 3
+        found = await store.his_read_batch("abc", "2024-03-01")
+        assert [len(items) for items in found.values()] == [1, 1, 1]
+
+
 async def test_a_database_in_memory_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

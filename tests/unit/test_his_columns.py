@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import math
+import tracemalloc
 from typing import Any
 
 import pyarrow as pa
@@ -128,6 +130,21 @@ def test_types(columns: dict[str, Any]) -> None:
     assert _by_columns(table) == _by_rows(table)
 
 
+def test_only_points_that_rows_name_are_looked_up() -> None:
+    """A dictionary may hold more: of a table of which a part was taken it does."""
+    ids = pa.DictionaryArray.from_arrays([1, 1, 1], ["no id!", "n", "gone"])
+    (part,) = arrow_parts(pa.table({"id": ids, "ts": [NOON] * 3, "val": [1.0, 2.0, 3.0]}))
+
+    assert part.ids == ["n"]
+
+
+def test_an_id_in_two_forms_is_one_point() -> None:
+    """H26: the last of one instant counts, in whichever form."""
+    table = _table([(id, NOON, float(place), None) for place, id in enumerate(("n", "@n", "n"))])
+
+    assert _by_columns(table) == _by_rows(table) == {"n": [(NOON, _shown(Number(2, "kW")))]}
+
+
 def test_parts_of_a_stream_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """H26, and the place of an error counts from the beginning of the stream."""
     monkeypatch.setattr("hsorm.his.arrays._PART", 2)
@@ -165,6 +182,38 @@ def test_rows_for_the_server_are_those_of_items() -> None:
         assert found[point.id].obj == kept
         plain = [i for i in range(len(point.ts)) if i not in kept]
         assert found[point.id].val[plain].tolist() == point.val[plain].tolist()
+
+
+def test_long_texts_are_not_kept() -> None:
+    """What is made of a state is kept, for it comes again; a thousand of the longest are 60 MB."""
+    np = pytest.importorskip("numpy")
+    ts = np.arange(100, dtype=np.int64) * 1_000_000
+
+    def write_and_read(salt: str) -> None:
+        texts = np.array([f'"{salt}{n:032000}"' for n in range(100)], object)
+        rows = list(encoded([PointColumns("p", ts, ts / 1.0, texts)]))
+        assert len(columns_of_copy(np, rows)["p"].obj) == 100
+
+    write_and_read("a")  # and what is made once
+    tracemalloc.start()
+    try:
+        write_and_read("b")
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 1_000_000
+
+
+def test_long_texts_count_as_many_rows() -> None:
+    """What is put in order in memory is bounded by its size, not by its number of rows."""
+    table = _table([("str", NOON, None, hayson.dumps("x" * 16_000))])
+    found = Gathered()
+    for part in arrow_parts(table):
+        found.add(part.check(POINTS))
+
+    assert found.size > 1_000
 
 
 def test_broken_hayson_is_an_error_of_its_own() -> None:
