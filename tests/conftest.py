@@ -180,3 +180,6 @@ def pytest_collection_finish() -> None:
     # through again, those that hypothesis asks for included.
     gc.collect()
     gc.freeze()
+    # And what the tests themselves pile up, caches of statements above all, is not looked through
+    # again and again.
+    gc.set_threshold(100_000, 20, 100)
