@@ -51,8 +51,18 @@ _EPOCH_SHIFT: Final = (SINCE_2000 - SINCE_1970) // dt.timedelta(microseconds=1)
 
 def encoded(points: Iterable[PointItems] | Iterable[PointColumns]) -> Iterator[bytes]:
     """Yield the rows of items (`point_id`, `ts`, `val`, `obj`), some 256 kB at a time."""
+    return _framed(_encoded_parts(points))
+
+
+def encoded_texts(rows: Iterable[tuple[str, str]]) -> Iterator[bytes]:
+    """Yield rows of a text and of JSON as text (`id`, `tags`), some 256 kB at a time."""
+    return _framed(_text_row(id.encode(), tags.encode()) for id, tags in rows)
+
+
+def _framed(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield rows between the header and the trailer of the format, in larger parts."""
     out = bytearray(_HEADER)
-    for part in _encoded_parts(points):
+    for part in parts:
         out += part
         if len(out) > _FLUSH:
             yield bytes(out)
@@ -61,19 +71,9 @@ def encoded(points: Iterable[PointItems] | Iterable[PointColumns]) -> Iterator[b
     yield bytes(out)
 
 
-def encoded_texts(rows: Iterable[tuple[str, str]]) -> Iterator[bytes]:
-    """Yield rows of a text and of JSON as text (`id`, `tags`), 256 kB at a time."""
-    out = bytearray(_HEADER)
-    for id, tags in rows:
-        key, text = id.encode(), tags.encode()
-        # JSONB comes with the number of its format before the text.
-        out += struct.pack(f">hi{len(key)}sib", 2, len(key), key, len(text) + 1, 1)
-        out += text
-        if len(out) > _FLUSH:
-            yield bytes(out)
-            out.clear()
-    out += _TRAILER
-    yield bytes(out)
+def _text_row(key: bytes, text: bytes) -> bytes:
+    # JSONB comes with the number of its format before the text.
+    return struct.pack(f">hi{len(key)}sib", 2, len(key), key, len(text) + 1, 1) + text
 
 
 def _encoded_parts(points: Iterable[PointItems] | Iterable[PointColumns]) -> Iterator[bytes]:
