@@ -107,8 +107,9 @@ class Number(msgspec.Struct, frozen=True, eq=False, gc=False):
             force_setattr(self, "val", _float_of(self.val))
         # What is no number has no unit, so that its stored form, which drops it, loses nothing
         # (§1.1).
-        if self.unit is not None and not (self.unit and math.isfinite(self.val)):
-            force_setattr(self, "unit", None)
+        unit = self.unit
+        if unit is not None and (type(unit) is not str or not unit or not math.isfinite(self.val)):
+            force_setattr(self, "unit", _text_of(unit) if math.isfinite(self.val) else None)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not Number:
@@ -278,9 +279,20 @@ _KEY_PART = r"[a-z](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
 _KEY_SYMBOL = re.compile(f"{_KEY_PART}:{_KEY_PART}")
 
 
+def _text_of(unit: object) -> str | None:
+    if not isinstance(unit, str):
+        raise TypeError(f"a unit is text, not {unit!r}")
+    return plain_text(unit) or None
+
+
+def plain_text(text: str) -> str:
+    """Return a text of a subclass of `str` (an enum, `numpy.str_`) as it is, whatever it prints."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def _float_of(val: object) -> float:
     if isinstance(val, bool) or not isinstance(val, (int, float)):
-        raise TypeError(f"a Number holds an int or a float, not {val!r}")
+        raise TypeError(f"an int or a float is needed, not {val!r}")
     try:
         return float(val)
     except OverflowError:  # an int beyond the doubles, as 1e999 is (rule F9)

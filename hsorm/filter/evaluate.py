@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Literal, Missing, Node, Or, Path
 from hsorm.filter.parser import parse
-from hsorm.kinds import Number, Ref, Symbol, Uri, instant, is_list, symbol_form
+from hsorm.kinds import Number, Ref, Symbol, Uri, instant, is_list, plain_text, symbol_form
 from hsorm.zones import city_of, with_zone
 
 __all__ = ["Deref", "Predicate", "compile_predicate", "evaluate", "follow", "value_test"]
@@ -317,7 +317,7 @@ def _number_of(val: Any) -> Number | None:
 
 
 def _str_key(val: Any) -> str | None:
-    return str.__str__(val) if isinstance(val, str) else None
+    return plain_text(val) if isinstance(val, str) else None
 
 
 def _ref_key(val: Any) -> str | None:

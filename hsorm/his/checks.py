@@ -29,6 +29,7 @@ from hsorm.kinds import (
     Symbol,
     as_ref,
     kind_name,
+    plain_text,
 )
 from hsorm.zones import zone_of
 
@@ -395,8 +396,7 @@ def _strings(point: HisPoint) -> _Accept:
             raise _ItemError(f"{val[:40]!r} holds U+0000, which databases refuse: take it out")
         if not val.isascii():
             _no_surrogates(val)
-        # A str enum is stored as its text, whatever it prints as.
-        return val if type(val) is str else str.__str__(val)
+        return plain_text(val)
 
     return accept
 

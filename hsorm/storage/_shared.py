@@ -112,7 +112,7 @@ def last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str
     last: dict[str, Mapping[str, Any]] = {}
     for raw in entities:
         id = raw.get("id")
-        if type(id) is not Ref:
+        if type(id) is not Ref or type(id.val) is not str:
             id = check_entity(raw)["id"]
         if id.val in last:
             check_entity(last[id.val])

@@ -23,6 +23,15 @@ def _deep() -> Any:
     return value
 
 
+class _NoTime(dt.datetime):
+    """What NaT is to pandas."""
+
+    def utcoffset(self) -> dt.timedelta:
+        raise ValueError
+
+    date = time = utcoffset  # type: ignore[assignment]
+
+
 _BAD_IDS: Final[dict[str, Any]] = {
     "no id": {},
     "null": {"id": None},
@@ -31,6 +40,7 @@ _BAD_IDS: Final[dict[str, Any]] = {
     "blank": {"id": Ref("a b")},
     "quote": {"id": Ref("a'b")},
     "non-ASCII": {"id": Ref("é")},
+    "number": {"id": Ref(5)},  # type: ignore[arg-type]  # what is refused
     "U+0000": {"id": Ref("a\0")},
     "beyond a key of PostgreSQL": {"id": Ref("aZ9" * 1_000)},
     "Hayson that is none": {"id": {"_kind": "ref"}},
@@ -68,6 +78,11 @@ _BAD_TAGS: Final[dict[str, tuple[Any, Any]]] = {
     "lone surrogate": ("x", "a\ud800"),
     "bad ref": ("x", Ref("a b")),
     "bad ref in a list": ("x", [Ref("")]),
+    "ref of a number": ("x", Ref(5)),  # type: ignore[arg-type]  # what is refused
+    "display text of a number": ("x", Ref("a", 5)),  # type: ignore[arg-type]  # what is refused
+    "uri of a number": ("x", Uri(5)),  # type: ignore[arg-type]  # what is refused
+    "xstr of a number": ("x", XStr("Foo", 5)),  # type: ignore[arg-type]  # what is refused
+    "no dateTime": ("x", _NoTime(2024, 1, 1)),
     "no kind": ("x", object()),
     "bytes": ("x", b"abc"),
     "naive datetime": ("x", dt.datetime(2024, 1, 1)),  # noqa: DTZ001 - what is refused
