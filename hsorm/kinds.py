@@ -37,6 +37,7 @@ __all__ = [
     "XStr",
     "as_ref",
     "equal",
+    "id_texts",
     "is_ref_id",
     "is_tag_name",
     "kind_name",
@@ -313,6 +314,13 @@ def is_ref_id(text: str) -> bool:
     return _REF_ID.fullmatch(text) is not None
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether every database can hold a text: without U+0000 and halves of surrogate pairs."""
+    if text.isascii():
+        return "\0" not in text
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def is_tag_name(text: str) -> bool:
     """Tell whether a text may be the name of a tag of an entity (rule K25)."""
     return len(text) <= 60 and _TAG_NAME.fullmatch(text) is not None
@@ -327,8 +335,28 @@ def symbol_form(text: str) -> str | None:
 
 
 def as_ref(id: Ref | str) -> Ref:
-    """Return an id, given as a Ref or as text with or without its `@`, as a Ref."""
-    return id if isinstance(id, Ref) else Ref(id.removeprefix("@"))
+    """Return an id, given as a Ref or as text with or without its `@`, as a Ref.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(id, Ref):
+        return id
+    if isinstance(id, str):
+        return Ref(id.removeprefix("@"))
+    raise TypeError(f"an id is a Ref or text, not {id!r:.80}")
+
+
+def id_texts(ids: Iterable[Ref | str]) -> list[str]:
+    """Return ids, each given as `as_ref` takes it, as text without `@`.
+
+    Raises:
+        TypeError: It is one id instead of several (the letters of a text are no ids), or one of
+            them is none.
+    """
+    if isinstance(ids, (Ref, str)):
+        raise TypeError(f"{ids!r:.80} is one id: give a list of ids")
+    return [as_ref(id).val for id in ids]
 
 
 _KIND_NAMES: Final[dict[type, str]] = {

@@ -5,22 +5,64 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from operator import index
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from hsorm.errors import UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, Number, Ref, Uri, as_ref
 from hsorm.ops.entities import check_entity
 from hsorm.ops.nav import ROOTS, NavNode, below, nav_rows, nav_tree, tree_filter
-from hsorm.storage.protocol import Id
+from hsorm.storage.protocol import Id, Sort
 
-__all__ = ["BaseAdapter", "about_entity", "last_of_each", "utc_now"]
+__all__ = [
+    "BaseAdapter",
+    "about_entity",
+    "at_most",
+    "check_sort",
+    "last_of_each",
+    "page_size",
+    "utc_now",
+]
+
+_MOST: Final = 2**31  # more than any answer holds, and a number that every database takes
 
 
 def utc_now() -> dt.datetime:
     """Return the present in UTC: the one clock of the adapters."""
     return dt.datetime.now(dt.UTC)
+
+
+def at_most(limit: int | None) -> int | None:
+    """Return how many rows a limit asks for at the most, None for all.
+
+    Raises:
+        TypeError: It is no whole number.
+    """
+    return None if limit is None else min(max(int(index(limit)), 0), _MOST)
+
+
+def page_size(limit: int) -> int:
+    """Return how many changes a limit of the change feed asks for at the most.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is less than one.
+    """
+    if index(limit) < 1:
+        raise ValueError(f"a limit of {limit}: ask for at least one change")
+    return min(int(index(limit)), _MOST)
+
+
+def check_sort(sort: Sort) -> None:
+    """Refuse an order that there is not.
+
+    Raises:
+        ValueError: It is neither `"id"` nor `"dis"`.
+    """
+    if sort not in ("id", "dis"):
+        raise ValueError(f'sort is "id" or "dis", not {sort!r}')
 
 
 class _ReadsByIds(Protocol):

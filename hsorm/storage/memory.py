@@ -18,12 +18,12 @@ from hsorm.errors import (
     UnknownEntityError,
     UnknownWatchError,
 )
-from hsorm.filter import parse
 from hsorm.filter.ast import Node
+from hsorm.filter.parser import node_of
 from hsorm.his.batches import PointItems
 from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
-from hsorm.kinds import Entity, Kind, Number, Ref, as_ref
+from hsorm.kinds import Entity, Kind, Number, Ref, as_ref, id_texts
 from hsorm.ops import priority_array
 from hsorm.ops.commits import (
     CheckedDiff,
@@ -53,7 +53,14 @@ from hsorm.storage._history import History
 from hsorm.storage._index import EntityIndex
 from hsorm.storage._memory_state import MemoryState, Series
 from hsorm.storage._memory_watches import MemoryWatches
-from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
+from hsorm.storage._shared import (
+    BaseAdapter,
+    about_entity,
+    at_most,
+    check_sort,
+    page_size,
+    utc_now,
+)
 from hsorm.storage.protocol import Duration, HisItem, Id, Sort
 
 __all__ = ["InMemoryAdapter"]
@@ -106,13 +113,13 @@ class InMemoryAdapter(BaseAdapter, History):
         geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
+        check_sort(sort)
         index = self._current().index
         ids = _matching(index, filter_str, search, geo)
         entity = index.entities.__getitem__
         key = (lambda id: dis_key(entity(id))) if sort == "dis" else None
         ordered = sorted(ids, key=key)
-        wanted = ordered if limit is None else ordered[: max(limit, 0)]
-        return [index.copy_of(id) for id in wanted]
+        return [index.copy_of(id) for id in ordered[: at_most(limit)]]
 
     async def read_count(
         self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
@@ -123,8 +130,7 @@ class InMemoryAdapter(BaseAdapter, History):
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
         state = self._current()
-        vals = [as_ref(id).val for id in ids]
-        return [state.index.copy_of(val) if state.is_there(val) else None for val in vals]
+        return [state.index.copy_of(id) if state.is_there(id) else None for id in id_texts(ids)]
 
     def _current(self) -> MemoryState:
         """Return the state as of now: without the levels whose time is over."""
@@ -219,7 +225,9 @@ class InMemoryAdapter(BaseAdapter, History):
         checked = []
         for id, tags in changes.items():
             val = as_ref(id).val
-            checked.append((self._stored(val)["id"].val, check_live(val, tags)))
+            checked.append((val, check_live(val, tags)))
+        for val, _ in checked:
+            self._stored(val)
         for val, live in checked:
             if live:
                 self._state.put(merged_tags(self._state.index.entities[val], live))
@@ -258,7 +266,7 @@ class InMemoryAdapter(BaseAdapter, History):
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         self._current()
-        return self._watches.sub(watch_id, _vals(ids), lease, dis, utc_now())
+        return self._watches.sub(watch_id, id_texts(ids), lease, dis, utc_now())
 
     async def watch_filter(
         self,
@@ -270,11 +278,11 @@ class InMemoryAdapter(BaseAdapter, History):
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         self._current()
-        return self._watches.filter(_node(filter_str), watch_id, lease, dis, utc_now())
+        return self._watches.filter(node_of(filter_str), watch_id, lease, dis, utc_now())
 
     async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
         """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
-        self._watches.unsub(watch_id, _vals(ids), utc_now(), close=close)
+        self._watches.unsub(watch_id, id_texts(ids), utc_now(), close=close)
 
     async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
         """Return what has changed since the last poll; see `Watcher.watch_poll`."""
@@ -304,8 +312,7 @@ class InMemoryAdapter(BaseAdapter, History):
 
     async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
         """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
-        if limit < 1:
-            raise ValueError(f"a limit of {limit}: ask for at least one change")
+        limit = page_size(limit)
         state = self._current()
         begin = 0 if since is None else self._place(since)
         places = state.log.since(begin)
@@ -389,7 +396,7 @@ def _applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity 
 def _matching(
     index: EntityIndex, filter: str | Node, search: str | None, area: Area | None
 ) -> Set[str]:
-    words, node = search_words(search), _node(filter)
+    words, node = search_words(search), node_of(filter)
     if area is not None:
         node = located(node, area)
     ids, entity = index.matching(node), index.entities.__getitem__
@@ -400,14 +407,6 @@ def _matching(
         found = compile_search(words)
         ids = {id for id in ids if found(entity(id))}
     return ids
-
-
-def _node(filter: str | Node) -> Node:
-    return parse(filter) if isinstance(filter, str) else filter
-
-
-def _vals(ids: Iterable[Id]) -> list[str]:
-    return [as_ref(id).val for id in ids]
 
 
 def _with_unit(val: Kind, unit: str | None) -> Kind:
