@@ -23,6 +23,7 @@ from hsorm.kinds import (
     Symbol,
     Uri,
     XStr,
+    as_ref,
     deep_copy,
     equal,
     is_ref_id,
@@ -40,6 +41,7 @@ __all__ = [
     "check_entity",
     "check_id",
     "check_live",
+    "check_live_batch",
     "check_loaded",
     "check_new",
     "check_tags",
@@ -164,6 +166,19 @@ def check_live(id: str, tags: Mapping[str, Any]) -> Entity:
         if name not in LIVE_TAGS:
             raise InvalidTagError(id, str(name), "no live tag: update or commit changes it")
     return check_tags(tags, id)
+
+
+def check_live_batch(changes: Mapping[Ref | str, Mapping[str, Any]]) -> dict[str, Entity]:
+    """Return live tags to set by id, as `check_live` does; two forms of one id are one.
+
+    Raises:
+        InvalidTagError: One of the tags cannot be set.
+    """
+    checked: dict[str, Entity] = {}
+    for id, tags in changes.items():
+        val = as_ref(id).val
+        checked[val] = {**checked.get(val, {}), **check_live(val, tags)}
+    return checked
 
 
 def _refuse(tags: Entity, *, but: Sequence[str]) -> None:

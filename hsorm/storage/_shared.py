@@ -12,13 +12,16 @@ from typing import Any, Final, Protocol, Self
 from hsorm.errors import UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, Number, Ref, Uri, as_ref
+from hsorm.ops.commits import CheckedDiff, apply
 from hsorm.ops.entities import check_entity
 from hsorm.ops.nav import ROOTS, NavNode, below, nav_rows, nav_tree, tree_filter
+from hsorm.ops.priority_array import without_lost_array
 from hsorm.storage.protocol import Id, Sort
 
 __all__ = [
     "BaseAdapter",
     "about_entity",
+    "applied",
     "at_most",
     "check_sort",
     "last_of_each",
@@ -143,6 +146,12 @@ def about_entity(
         "entities": Number(entities),
     }
     return about if url is None else {**about, "url": Uri(url)}
+
+
+def applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
+    """Return an entity after a diff, as `commits.apply` does, without an array that it loses."""
+    new = apply(diff, old, mod)
+    return new if old is None or new is None else without_lost_array(old, new)
 
 
 def last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -26,17 +26,15 @@ from hsorm.his.span import Span
 from hsorm.kinds import Entity, Kind, Number, Ref, as_ref, id_texts
 from hsorm.ops import priority_array
 from hsorm.ops.commits import (
-    CheckedDiff,
     Committed,
     Diff,
-    apply,
     check_diffs,
     commit_mod,
     committed,
 )
 from hsorm.ops.display import dis_key
 from hsorm.ops.entities import (
-    check_live,
+    check_live_batch,
     check_loaded,
     check_new,
     check_update,
@@ -56,6 +54,7 @@ from hsorm.storage._memory_watches import MemoryWatches
 from hsorm.storage._shared import (
     BaseAdapter,
     about_entity,
+    applied,
     at_most,
     check_sort,
     page_size,
@@ -184,7 +183,7 @@ class InMemoryAdapter(BaseAdapter, History):
         old = {diff.id.val: stored[diff.id.val] for diff in checked if diff.id.val in stored}
         mod = commit_mod(checked, old, now, self._last_mod)
         # Whatever is wrong comes up before anything is stored.
-        new = [_applied(diff, old.get(diff.id.val), mod) for diff in checked]
+        new = [applied(diff, old.get(diff.id.val), mod) for diff in checked]
         self._last_mod = mod
         answers = []
         for diff, entity in zip(checked, new, strict=True):
@@ -222,15 +221,11 @@ class InMemoryAdapter(BaseAdapter, History):
 
     async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
         """Merge tags into the live tags of many entities; see `LiveWriter.set_live_batch`."""
-        checked = []
-        for id, tags in changes.items():
-            val = as_ref(id).val
-            checked.append((val, check_live(val, tags)))
-        for val, _ in checked:
-            self._stored(val)
-        for val, live in checked:
+        checked = check_live_batch(changes)
+        stored = [(self._stored(id), live) for id, live in checked.items()]
+        for entity, live in stored:
             if live:
-                self._state.put(merged_tags(self._state.index.entities[val], live))
+                self._state.put(merged_tags(entity, live))
 
     async def point_write(
         self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
@@ -386,11 +381,6 @@ def _items(
 ) -> list[HisItem]:
     unit = point.unit
     return [{"ts": ts.astimezone(zone), "val": _with_unit(val, unit)} for ts, val in items]
-
-
-def _applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
-    new = apply(diff, old, mod)
-    return new if old is None or new is None else priority_array.without_lost_array(old, new)
 
 
 def _matching(
