@@ -103,6 +103,10 @@ class BaseAdapter:
     ) -> None:
         await self.close()
 
+    def __repr__(self) -> str:
+        url = getattr(self, "url", None)  # without its password
+        return f"<{type(self).__name__}>" if url is None else f"<{type(self).__name__} {url}>"
+
     async def read_by_id(self: _ReadsByIds, id: Id) -> Entity:
         """Read one entity by id; see `EntityReader.read_by_id`."""
         (found,) = await self.read_by_ids([id])
