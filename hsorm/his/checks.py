@@ -313,7 +313,8 @@ def _instant(ts: Any) -> dt.datetime:
     """Turn the `ts` of an item into a plain datetime in UTC."""
     if isinstance(ts, dict) and "_kind" in ts:
         ts = _decoded(ts)
-    if not isinstance(ts, dt.datetime):
+    # The NaT of pandas is a datetime, and unequal to itself.
+    if not isinstance(ts, dt.datetime) or (type(ts) is not dt.datetime and ts != ts):
         raise _ItemError(f"ts is {_short(ts)} ({kind_name(ts)}): give an aware datetime")
     if ts.utcoffset() is None:
         raise _ItemError(f"ts {ts.isoformat()} has no time zone: give an aware datetime")
@@ -326,7 +327,8 @@ def _instant(ts: Any) -> dt.datetime:
 
 
 def _out_of_years(ts: dt.datetime) -> NoReturn:
-    raise _ItemError(f"ts {ts.isoformat()}: history begins in 1950 and ends with 9999-12-29")
+    years = "history begins with 1950, in the zone of its point, and ends with 9999-12-29"
+    raise _ItemError(f"ts {ts.isoformat()}: {years}")
 
 
 def _decoded(val: dict[str, Any]) -> Any:
