@@ -121,7 +121,7 @@ def group_records(records: Iterable[Any], first: int = 0) -> Records:
             else:
                 id, ts, val = record["id"], record["ts"], record["val"]
             key = id if type(id) is str and id[:1] != "@" else as_ref(id).val
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError):
             reason = f"{record!r:.80} is no item of a point: give {_FORMS}"
             raise HisWriteError("", place, reason) from None
         if (pairs := found.pairs.get(key)) is None:
