@@ -125,9 +125,11 @@ class SearchError(HsormError, ValueError):
     """
 
     def __init__(self, text: str, reason: str) -> None:
-        super().__init__(f"too long a search: {reason}")
-        self.text = text
-        self.reason = reason
+        super().__init__(text, reason)
+        self.text, self.reason = text, reason
+
+    def __str__(self) -> str:
+        return f"too long a search: {self.reason}"
 
 
 class GeoError(HsormError, ValueError):
@@ -287,7 +289,7 @@ class UnknownWatchError(HsormError, LookupError, ValueError):
 
 
 class InvalidWatchError(HsormError, ValueError):
-    """A call that a watch cannot take: a bad lease or id, or ids on a watch over a filter.
+    """A call that a watch cannot take: a bad lease, id or `dis`, or ids on one over a filter.
 
     Attributes:
         watch_id: The watch, None where it was yet to be opened.

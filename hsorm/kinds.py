@@ -37,6 +37,7 @@ __all__ = [
     "XStr",
     "as_ref",
     "equal",
+    "id_texts",
     "is_ref_id",
     "is_tag_name",
     "kind_name",
@@ -107,8 +108,9 @@ class Number(msgspec.Struct, frozen=True, eq=False, gc=False):
             force_setattr(self, "val", _float_of(self.val))
         # What is no number has no unit, so that its stored form, which drops it, loses nothing
         # (§1.1).
-        if self.unit is not None and not (self.unit and math.isfinite(self.val)):
-            force_setattr(self, "unit", None)
+        unit = self.unit
+        if unit is not None and (type(unit) is not str or not unit or not math.isfinite(self.val)):
+            force_setattr(self, "unit", _text_of(unit) if math.isfinite(self.val) else None)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not Number:
@@ -278,9 +280,20 @@ _KEY_PART = r"[a-z](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
 _KEY_SYMBOL = re.compile(f"{_KEY_PART}:{_KEY_PART}")
 
 
+def _text_of(unit: object) -> str | None:
+    if not isinstance(unit, str):
+        raise TypeError(f"a unit is text, not {unit!r}")
+    return plain_text(unit) or None
+
+
+def plain_text(text: str) -> str:
+    """Return a text of a subclass of `str` (an enum, `numpy.str_`) as it is, whatever it prints."""
+    return text if type(text) is str else str.__str__(text)
+
+
 def _float_of(val: object) -> float:
     if isinstance(val, bool) or not isinstance(val, (int, float)):
-        raise TypeError(f"a Number holds an int or a float, not {val!r}")
+        raise TypeError(f"an int or a float is needed, not {val!r}")
     try:
         return float(val)
     except OverflowError:  # an int beyond the doubles, as 1e999 is (rule F9)
@@ -301,6 +314,13 @@ def is_ref_id(text: str) -> bool:
     return _REF_ID.fullmatch(text) is not None
 
 
+def is_storable(text: str) -> bool:
+    """Tell whether every database can hold a text: without U+0000 and halves of surrogate pairs."""
+    if text.isascii():
+        return "\0" not in text
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def is_tag_name(text: str) -> bool:
     """Tell whether a text may be the name of a tag of an entity (rule K25)."""
     return len(text) <= 60 and _TAG_NAME.fullmatch(text) is not None
@@ -315,8 +335,28 @@ def symbol_form(text: str) -> str | None:
 
 
 def as_ref(id: Ref | str) -> Ref:
-    """Return an id, given as a Ref or as text with or without its `@`, as a Ref."""
-    return id if isinstance(id, Ref) else Ref(id.removeprefix("@"))
+    """Return an id, given as a Ref or as text with or without its `@`, as a Ref.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(id, Ref):
+        return id
+    if isinstance(id, str):
+        return Ref(id.removeprefix("@"))
+    raise TypeError(f"an id is a Ref or text, not {id!r:.80}")
+
+
+def id_texts(ids: Iterable[Ref | str]) -> list[str]:
+    """Return ids, each given as `as_ref` takes it, as text without `@`.
+
+    Raises:
+        TypeError: It is one id instead of several (the letters of a text are no ids), or one of
+            them is none.
+    """
+    if isinstance(ids, (Ref, str)):
+        raise TypeError(f"{ids!r:.80} is one id: give a list of ids")
+    return [as_ref(id).val for id in ids]
 
 
 _KIND_NAMES: Final[dict[type, str]] = {

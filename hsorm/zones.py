@@ -68,16 +68,27 @@ def _city_of_key(key: str) -> str:
 
 
 def _key_of(ts: dt.datetime) -> str:
-    key = getattr(ts.tzinfo, "key", None)
-    # "localtime" is another zone on every machine; its offset is all that can be said to others.
-    if isinstance(key, str) and key != "localtime":
-        return key
+    key = getattr(ts.tzinfo, "key", None) or getattr(ts.tzinfo, "zone", None)  # of pytz
+    if key in _shared_keys():
+        return str(key)
     hours, odd = divmod(ts.utcoffset() or dt.timedelta(), dt.timedelta(hours=1))
     if odd or hours == 0 or not -14 <= -hours <= 12:
         return "UTC"
     return f"Etc/GMT{-hours:+d}"
 
 
+@cache
+def _shared_keys() -> frozenset[object]:
+    """Return the names that are the same zone to others, too; "localtime" is another everywhere.
+
+    A zone may have a name of its own, or none, where it was read from a file.
+    """
+    return frozenset(available_timezones() - {"localtime"})
+
+
 def with_zone(ts: dt.datetime) -> dt.datetime:
     """Return an aware datetime at the same instant in the zone that `city_of` names."""
-    return ts if isinstance(ts.tzinfo, ZoneInfo) else ts.astimezone(zone_of(city_of(ts)))
+    own = ts.tzinfo
+    if isinstance(own, ZoneInfo) and own.key in _shared_keys():
+        return ts
+    return ts.astimezone(zone_of(city_of(ts)))

@@ -36,6 +36,7 @@ from hsorm.kinds import (
     XStr,
     is_ref_id,
     number_text,
+    plain_text,
 )
 from hsorm.zones import city_of, with_zone, zone_of
 
@@ -359,9 +360,16 @@ def dumps(value: Kind | Mapping[str, Any], *, indent: int | None = None) -> str:
 
 def to_json(value: Any) -> bytes:
     try:
-        return msgspec.json.encode(value)
+        return msgspec.json.encode(value, enc_hook=_plain)
     except UnicodeEncodeError as exc:
         raise CodecError(f"text with a lone surrogate: {exc.object[:40]!r}") from None
+
+
+def _plain(value: object) -> str:
+    """Return what msgspec takes for a text of a subclass of `str`, such as `numpy.str_`."""
+    if isinstance(value, str):
+        return plain_text(value)
+    raise TypeError(f"{value!r} is nothing that JSON has")
 
 
 def encode(value: Any) -> Any:
@@ -526,7 +534,7 @@ _ENCODERS: Final[dict[type, Callable[[Any], Any]]] = {
     int: lambda value: _encode_number(Number(value)),
     float: lambda value: _encode_number(Number(value)),
     Number: _encode_number,
-    str: str,
+    str: plain_text,
     Uri: lambda value: {"_kind": "uri", "val": value.val},
     Ref: _encode_ref,
     Symbol: lambda value: {"_kind": "symbol", "val": value.val},

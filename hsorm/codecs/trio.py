@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hsorm.codecs import zinc
 from hsorm.codecs._text import text_of
 from hsorm.errors import CodecError
-from hsorm.kinds import MARKER, NA, REMOVE, Entity, Grid, Number
+from hsorm.kinds import MARKER, NA, REMOVE, Entity, Grid, Number, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -257,6 +257,7 @@ def _tag_text(name: str, value: Any) -> str:
 
 
 def _str_text(value: str) -> str:
+    value = plain_text(value)
     if _UNQUOTED.fullmatch(value) and value not in _QUOTED:
         return value
     if "\n" in value and _fits_block(value):

@@ -42,6 +42,7 @@ from hsorm.kinds import (
     XStr,
     is_ref_id,
     number_text,
+    plain_text,
 )
 from hsorm.zones import zone_of
 
@@ -683,6 +684,7 @@ def number_literal(value: Number) -> str:
 
 def str_literal(value: str) -> str:
     """Write a string in quotes, on one line."""
+    value = plain_text(value)
     return f'"{_UNSAFE.sub(_escape, value)}"' if _UNSAFE.search(value) else f'"{value}"'
 
 

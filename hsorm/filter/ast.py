@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 import msgspec
 from msgspec.structs import force_setattr
 
-from hsorm.kinds import Number, Ref, Symbol, Uri, equal, instant, is_ref_id
+from hsorm.kinds import Number, Ref, Symbol, Uri, equal, instant, is_ref_id, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ def _literal_of(val: Any) -> Literal:
     if type(val) in (int, float):
         return Number(val)
     if isinstance(val, str):
-        return str.__str__(val)
+        return plain_text(val)
     raise TypeError(
         f"a filter compares with bool, Number, str, Ref, Uri, Symbol, date, time or datetime, "
         f"not {type(val).__name__}"

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias, assert_never
 
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Literal, Missing, Node, Or, Path
-from hsorm.filter.parser import parse
-from hsorm.kinds import Number, Ref, Symbol, Uri, instant, is_list, symbol_form
+from hsorm.filter.parser import node_of, parse
+from hsorm.kinds import Number, Ref, Symbol, Uri, instant, is_list, plain_text, symbol_form
 from hsorm.zones import city_of, with_zone
 
 __all__ = ["Deref", "Predicate", "compile_predicate", "evaluate", "follow", "value_test"]
@@ -42,12 +42,10 @@ def evaluate(node: Node | str, entity: Mapping[str, Any], deref: Deref | None = 
     Raises:
         FilterSyntaxError: The text is no filter.
     """
-    if not isinstance(node, str):
-        predicate = compile_predicate(node)
-    elif len(node) <= _CACHED_LENGTH:
+    if isinstance(node, str) and len(node) <= _CACHED_LENGTH:
         predicate = _compile_text(node)
     else:
-        predicate = compile_predicate(parse(node))
+        predicate = compile_predicate(node_of(node))
     return predicate(entity, deref or _nowhere)
 
 
@@ -317,7 +315,7 @@ def _number_of(val: Any) -> Number | None:
 
 
 def _str_key(val: Any) -> str | None:
-    return str.__str__(val) if isinstance(val, str) else None
+    return plain_text(val) if isinstance(val, str) else None
 
 
 def _ref_key(val: Any) -> str | None:

@@ -35,7 +35,7 @@ from hsorm.filter.ast import (
 from hsorm.kinds import Number, Ref, Symbol, Uri
 from hsorm.zones import zone_of
 
-__all__ = ["MAX_LENGTH", "parse"]
+__all__ = ["MAX_LENGTH", "node_of", "parse"]
 
 MAX_LENGTH: Final = 1_000_000
 """Characters that a filter may have."""
@@ -59,6 +59,20 @@ def parse(text: str) -> Node:
     than `MAX_TERMS`.
     """
     return _parse_short(text) if len(text) <= _CACHED_LENGTH else _parse(text)
+
+
+def node_of(filter: str | Node) -> Node:
+    """Return a filter, given as text or as tree, as tree.
+
+    Raises:
+        FilterSyntaxError: The text does not follow the grammar.
+        TypeError: It is neither.
+    """
+    if isinstance(filter, str):
+        return parse(filter)
+    if not isinstance(filter, Node):
+        raise TypeError(f"a filter is text or what parse() returns, not {filter!r:.80}")
+    return filter
 
 
 def _parse(text: str) -> Node:

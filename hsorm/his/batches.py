@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -12,7 +13,6 @@ from hsorm.kinds import Grid, GridCol, Kind, as_ref
 from hsorm.zones import zone_of
 
 if TYPE_CHECKING:
-    import datetime as dt
     from zoneinfo import ZoneInfo
 
 __all__ = [
@@ -60,20 +60,16 @@ def his_grid(found: Mapping[Any, Iterable[Mapping[str, Any]]]) -> Grid:
         Columns `ts`, `v0`, `v1` and so on, each with the `id` of its point as meta; a row for each
         instant, ascending; `hisStart` and `hisEnd`, the first and last of them, as meta.
     """
-    rows: dict[float, dict[str, Kind]] = {}
+    rows: dict[dt.datetime, dict[str, Kind]] = {}
     for number, items in enumerate(found.values()):
         for item in items:
-            rows.setdefault(_instant(item["ts"]), {"ts": item["ts"]})[f"v{number}"] = item["val"]
+            # Datetimes of one zone compare by wall clock, which shows one hour twice a year.
+            instant = item["ts"].astimezone(dt.UTC)
+            rows.setdefault(instant, {"ts": item["ts"]})[f"v{number}"] = item["val"]
     ordered = [rows[ts] for ts in sorted(rows)]
     meta = {"hisStart": ordered[0]["ts"], "hisEnd": ordered[-1]["ts"]} if ordered else {}
     columns = [GridCol(f"v{number}", {"id": as_ref(id)}) for number, id in enumerate(found)]
     return Grid(meta, (GridCol("ts"), *columns), tuple(ordered))
-
-
-def _instant(ts: dt.datetime) -> float:
-    # Datetimes of one zone compare by wall clock, which shows one hour twice a year; their
-    # timestamps do not, and keep microseconds apart.
-    return ts.timestamp()
 
 
 # ---- records ------------------------------------------------------------------------------------
@@ -125,7 +121,7 @@ def group_records(records: Iterable[Any], first: int = 0) -> Records:
             else:
                 id, ts, val = record["id"], record["ts"], record["val"]
             key = id if type(id) is str and id[:1] != "@" else as_ref(id).val
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError):
             reason = f"{record!r:.80} is no item of a point: give {_FORMS}"
             raise HisWriteError("", place, reason) from None
         if (pairs := found.pairs.get(key)) is None:

@@ -29,6 +29,7 @@ from hsorm.kinds import (
     Symbol,
     as_ref,
     kind_name,
+    plain_text,
 )
 from hsorm.zones import zone_of
 
@@ -312,7 +313,8 @@ def _instant(ts: Any) -> dt.datetime:
     """Turn the `ts` of an item into a plain datetime in UTC."""
     if isinstance(ts, dict) and "_kind" in ts:
         ts = _decoded(ts)
-    if not isinstance(ts, dt.datetime):
+    # The NaT of pandas is a datetime, and unequal to itself.
+    if not isinstance(ts, dt.datetime) or (type(ts) is not dt.datetime and ts != ts):
         raise _ItemError(f"ts is {_short(ts)} ({kind_name(ts)}): give an aware datetime")
     if ts.utcoffset() is None:
         raise _ItemError(f"ts {ts.isoformat()} has no time zone: give an aware datetime")
@@ -325,7 +327,8 @@ def _instant(ts: Any) -> dt.datetime:
 
 
 def _out_of_years(ts: dt.datetime) -> NoReturn:
-    raise _ItemError(f"ts {ts.isoformat()}: history begins in 1950 and ends with 9999-12-29")
+    years = "history begins with 1950, in the zone of its point, and ends with 9999-12-29"
+    raise _ItemError(f"ts {ts.isoformat()}: {years}")
 
 
 def _decoded(val: dict[str, Any]) -> Any:
@@ -395,8 +398,7 @@ def _strings(point: HisPoint) -> _Accept:
             raise _ItemError(f"{val[:40]!r} holds U+0000, which databases refuse: take it out")
         if not val.isascii():
             _no_surrogates(val)
-        # A str enum is stored as its text, whatever it prints as.
-        return val if type(val) is str else str.__str__(val)
+        return plain_text(val)
 
     return accept
 

@@ -50,13 +50,20 @@ def span_of(range: Range, zone: ZoneInfo, now: dt.datetime) -> Span:
 
     Raises:
         RangeSyntaxError: The text is no range.
-        ValueError: A span begins or ends with a naive datetime, or ends before it begins.
+        ValueError: A span begins or ends with a naive datetime, or outside of the years 1 to 9999
+            in UTC, or ends before it begins.
+        TypeError: It is neither a text nor a span.
     """
     if not isinstance(range, Span):
+        if not isinstance(range, str | None):
+            raise TypeError(f"a range is text or a Span, not {range!r:.80}")
         return parse_range(range, zone, now)
-    if range.start.tzinfo is None or range.end.tzinfo is None:
+    if range.start.utcoffset() is None or range.end.utcoffset() is None:
         raise ValueError(f"{range} has no time zone: give aware datetimes")
-    span = Span(range.start.astimezone(dt.UTC), range.end.astimezone(dt.UTC))
+    try:
+        span = Span(range.start.astimezone(dt.UTC), range.end.astimezone(dt.UTC))
+    except OverflowError:
+        raise ValueError(f"{range} is beyond the years 1 to 9999 in UTC") from None
     if span.end < span.start:
         raise ValueError(f"{range} ends before it begins")
     return span

@@ -23,10 +23,12 @@ from hsorm.kinds import (
     Symbol,
     Uri,
     XStr,
+    as_ref,
     deep_copy,
     equal,
     is_ref_id,
     is_tag_name,
+    plain_text,
 )
 from hsorm.ops.display import dis_of
 from hsorm.ops.live import LIVE_TAGS
@@ -39,6 +41,7 @@ __all__ = [
     "check_entity",
     "check_id",
     "check_live",
+    "check_live_batch",
     "check_loaded",
     "check_new",
     "check_tags",
@@ -99,9 +102,10 @@ def check_tags(raw: Mapping[str, Any], id: str) -> Entity:
         InvalidTagError: A tag name or a value cannot be stored.
     """
     out: Entity = {}
-    for name, value in raw.items():
-        if not _tag_name_fits(name):
-            raise InvalidTagError(id, str(name), _NAME_RULE)
+    for given, value in raw.items():
+        name = _tag_name(given)
+        if name is None:
+            raise InvalidTagError(id, str(given), _NAME_RULE)
         kind = type(value)
         if kind is Marker or kind is bool or (kind is Ref and _is_plain_ref(value)):
             out[name] = value
@@ -164,6 +168,19 @@ def check_live(id: str, tags: Mapping[str, Any]) -> Entity:
     return check_tags(tags, id)
 
 
+def check_live_batch(changes: Mapping[Ref | str, Mapping[str, Any]]) -> dict[str, Entity]:
+    """Return live tags to set by id, as `check_live` does; two forms of one id are one.
+
+    Raises:
+        InvalidTagError: One of the tags cannot be set.
+    """
+    checked: dict[str, Entity] = {}
+    for id, tags in changes.items():
+        val = as_ref(id).val
+        checked[val] = {**checked.get(val, {}), **check_live(val, tags)}
+    return checked
+
+
 def _refuse(tags: Entity, *, but: Sequence[str]) -> None:
     for name, val in tags.items():
         if name not in but and (reason := why_refused(name, val)) is not None:
@@ -194,12 +211,12 @@ def check_id(raw: Mapping[str, Any]) -> Ref:
     if not isinstance(id, Ref):
         found = "missing" if id is None else f"{id!r}"
         raise InvalidTagError(None, "id", f"an entity needs a Ref as its id, this one is {found}")
-    if not _ref_id_fits(id.val):
+    if not (isinstance(id.val, str) and _ref_id_fits(id.val)):
         raise InvalidTagError(None, "id", f"{id.val!r} is no id: {_REF_RULE}")
     if len(id.val) > _MAX_ID:
         reason = f"{len(id.val)} characters are too many: at most {_MAX_ID}"
         raise InvalidTagError(None, "id", reason)
-    return id
+    return _check_ref(id, id.val, "id")
 
 
 _NAME_RULE = "a tag's name starts lower-case (or with _), then letters, digits, _; at most 60"
@@ -208,9 +225,12 @@ _REF_RULE = "letters, digits and _ : - . ~ only, and at least one"
 
 # Names and refs repeat from entity to entity: remembering beats matching anew.
 @lru_cache(maxsize=16384)
-def _tag_name_fits(name: object) -> bool:
+def _tag_name(name: object) -> str | None:
+    """Return a name that a tag may have as plain text, None for any other."""
     # _kind is what tells a kind from a dict in the stored form.
-    return isinstance(name, str) and is_tag_name(name) and name != "_kind"
+    if isinstance(name, str) and is_tag_name(name) and name != "_kind":
+        return plain_text(name)
+    return None
 
 
 @lru_cache(maxsize=65536)
@@ -219,7 +239,7 @@ def _ref_id_fits(val: str) -> bool:
 
 
 def _is_plain_ref(ref: Ref) -> bool:
-    return ref.dis is None and _ref_id_fits(ref.val)
+    return ref.dis is None and type(ref.val) is str and _ref_id_fits(ref.val)
 
 
 def _checked(value: Any, id: str, tag: str) -> Any:
@@ -257,8 +277,13 @@ def _number(value: Any, id: str, tag: str) -> Number:
     return Number(value)
 
 
+def _check_date(value: dt.date, id: str, tag: str) -> dt.date:
+    return value if type(value) is dt.date else dt.date(value.year, value.month, value.day)
+
+
 def _check_time(value: dt.time, id: str, tag: str) -> dt.time:
-    return value.replace(tzinfo=None)  # a Time is its fields, of no zone (K5)
+    # A Time is its fields, of no zone (K5).
+    return dt.time(value.hour, value.minute, value.second, value.microsecond)
 
 
 def _check_str(value: str, id: str, tag: str) -> str:
@@ -266,23 +291,25 @@ def _check_str(value: str, id: str, tag: str) -> str:
 
 
 def _check_ref(value: Ref, id: str, tag: str) -> Ref:
-    if not _ref_id_fits(value.val):
+    if not (isinstance(value.val, str) and _ref_id_fits(value.val)):
         raise InvalidTagError(id, tag, f"{value.val!r} is no ref id: {_REF_RULE}")
-    _check_text(value.dis or "", _MAX_STR, id, tag)
-    return value
+    val, dis = plain_text(value.val), value.dis
+    if dis is not None:
+        dis = _check_text(dis, _MAX_STR, id, tag)
+    return value if val is value.val and dis is value.dis else Ref(val, dis)
 
 
 def _check_uri(value: Uri, id: str, tag: str) -> Uri:
-    _check_text(value.val, _MAX_URI, id, tag)
-    return value
+    return Uri(_check_text(value.val, _MAX_URI, id, tag))
 
 
 def _check_xstr(value: XStr, id: str, tag: str) -> XStr:
-    _check_text(value.val, _MAX_STR, id, tag)
-    return value
+    return XStr(plain_text(value.type), _check_text(value.val, _MAX_STR, id, tag))
 
 
 def _check_datetime(value: dt.datetime, id: str, tag: str) -> dt.datetime:
+    if type(value) is not dt.datetime:
+        value = _plain_datetime(value, id, tag)
     if value.utcoffset() is None:
         raise InvalidTagError(id, tag, f"{value.isoformat()} has no time zone: add one")
     try:
@@ -291,6 +318,14 @@ def _check_datetime(value: dt.datetime, id: str, tag: str) -> dt.datetime:
     except OverflowError:
         reason = f"{value.isoformat()} is outside the years 1 to 9999 in UTC"
         raise InvalidTagError(id, tag, reason) from None
+
+
+def _plain_datetime(value: dt.datetime, id: str, tag: str) -> dt.datetime:
+    """Return a datetime of a subclass, such as a timestamp of pandas, as one of Python's own."""
+    try:
+        return dt.datetime.combine(value.date(), value.time(), value.tzinfo)
+    except ValueError:  # the NaT of pandas
+        raise InvalidTagError(id, tag, f"{value!r} is no dateTime: leave the tag out") from None
 
 
 def _check_grid(grid: Grid, id: str, tag: str) -> Grid:
@@ -308,8 +343,8 @@ def _check_grid(grid: Grid, id: str, tag: str) -> Grid:
 
 
 def _check_col(col: GridCol, id: str, tag: str) -> GridCol:
-    _check_text(col.name, _MAX_STR, id, tag)
-    return GridCol(col.name, _check_dict(col.meta, id, f"{tag}.cols.{col.name}"))
+    name = _check_text(col.name, _MAX_STR, id, tag)
+    return GridCol(name, _check_dict(col.meta, id, f"{tag}.cols.{col.name}"))
 
 
 def _check_list(value: Sequence[Any], id: str, tag: str) -> list[Any]:
@@ -319,17 +354,21 @@ def _check_list(value: Sequence[Any], id: str, tag: str) -> list[Any]:
 def _check_dict(value: Mapping[Any, Any], id: str, tag: str) -> Any:
     if "_kind" in value:
         return _check_value(_decoded(value, id, tag), id, tag)
-    return {name: _check_member(name, val, id, tag) for name, val in value.items()}
+    return dict(_check_member(name, val, id, tag) for name, val in value.items())
 
 
-def _check_member(name: object, value: Any, id: str, tag: str) -> Any:
-    if not isinstance(name, str):
-        raise InvalidTagError(id, tag, f"{name!r} is no name of a tag")
-    _check_text(name, _MAX_STR, id, tag)
-    return _check_value(value, id, f"{tag}.{name}")
+def _check_member(given: object, value: Any, id: str, tag: str) -> tuple[str, Any]:
+    if not isinstance(given, str):
+        raise InvalidTagError(id, tag, f"{given!r} is no name of a tag")
+    name = _check_text(given, _MAX_STR, id, tag)
+    return name, _check_value(value, id, f"{tag}.{name}")
 
 
-def _check_text(text: str, most: int, id: str, tag: str) -> str:
+def _check_text(text: object, most: int, id: str, tag: str) -> str:
+    """Return a text that can be stored as plain text, whatever subclass of `str` it is of."""
+    if not isinstance(text, str):
+        raise InvalidTagError(id, tag, f"{text!r} is no text")
+    text = plain_text(text)
     if len(text) > most:
         raise InvalidTagError(id, tag, f"{len(text)} characters are too many: at most {most}")
     if "\0" in text:
@@ -362,7 +401,7 @@ _CHECKS: Final[dict[type, Callable[[Any, str, str], Any]]] = {
     Uri: _check_uri,
     XStr: _check_xstr,
     dt.datetime: _check_datetime,
-    dt.date: _take,
+    dt.date: _check_date,
     Grid: _check_grid,
     list: _check_list,
     tuple: _check_list,

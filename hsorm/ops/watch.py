@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hsorm.errors import InvalidWatchError
-from hsorm.kinds import Entity, Ref
+from hsorm.kinds import Entity, Ref, is_storable
 from hsorm.ops.durations import duration_of
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Changes",
     "WatchRows",
     "already_open",
+    "asked_for",
     "check_watch_id",
     "has_expired",
     "lease_of",
@@ -107,9 +108,20 @@ def check_watch_id(watch_id: str) -> str:
     """
     if not isinstance(watch_id, str) or not 0 < len(watch_id) <= _MAX_ID:
         raise InvalidWatchError(None, f"{watch_id!r:.80} is no id: a text of 1 to {_MAX_ID}")
-    if "\0" in watch_id or any("\ud800" <= char <= "\udfff" for char in watch_id):
+    if not is_storable(watch_id):
         raise InvalidWatchError(watch_id, "an id with U+0000 or a lone surrogate: leave it out")
     return watch_id
+
+
+def asked_for(watch_id: str | None, dis: str) -> str:
+    """Return the id of a watch to open or to add to, a new one for None.
+
+    Raises:
+        InvalidWatchError: The id or the text for people is none that every storage can keep.
+    """
+    if not (isinstance(dis, str) and is_storable(dis)):
+        raise InvalidWatchError(watch_id, f"dis is {dis!r:.80}: give text without U+0000")
+    return new_watch_id() if watch_id is None else check_watch_id(watch_id)
 
 
 def on_a_filter(watch_id: str) -> InvalidWatchError:

@@ -189,7 +189,7 @@ class Server:
     ) -> list[Any]:
         """Run commands that only read, in one round trip; `at_once` lets nothing come between.
 
-        Without `raises` the error that a command is answered with is its answer.
+        Without `raises` the error that there is no such series is its answer.
         """
 
         async def once() -> list[Any]:
@@ -290,15 +290,14 @@ async def _pipelined(
         # Raised by the driver, an error would hold the whole command, and so what was in it.
         answers: list[Any] = await _heeded(lambda: pipe.execute(raise_on_error=False))
     for answer in answers:
-        if isinstance(answer, Exception) and (raises or not _is_own(answer)):
+        if isinstance(answer, Exception) and (raises or not _is_no_series(answer)):
             raise answer
     return answers
 
 
-def _is_own(exc: Exception) -> bool:
-    """Tell whether an error is one of the command itself, not of where it was sent."""
-    moved = (driver.MovedError, driver.AskError, driver.TryAgainError, driver.ClusterDownError)
-    return isinstance(exc, driver.ResponseError) and not isinstance(exc, moved)
+def _is_no_series(exc: Exception) -> bool:
+    """Tell whether a command about a series was answered that there is none."""
+    return isinstance(exc, driver.ResponseError) and "does not exist" in str(exc)
 
 
 def _options(url: str) -> dict[str, Any]:

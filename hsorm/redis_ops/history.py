@@ -330,11 +330,7 @@ def _arrays(np: Any, rows: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
 
 def found_by(answer: Any) -> Sequence[Any]:
     """Return what a command about a series found: nothing where there is no series."""
-    if not isinstance(answer, Exception):
-        return answer  # type: ignore[no-any-return]  # a driver's reply
-    if "does not exist" in str(answer):
-        return ()
-    raise answer
+    return () if isinstance(answer, Exception) else answer
 
 
 # ---- extent -------------------------------------------------------------------------------------

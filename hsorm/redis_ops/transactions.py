@@ -254,7 +254,7 @@ class Transactions:
     ) -> list[Any]:
         """Run commands that read, with nothing between them, once the bucket has no lock.
 
-        Without `raises` the error that a command is answered with is its answer.
+        Without `raises` the error that there is no such series is its answer.
         """
         looked = [("GET", bucket.lock), *commands]
         while True:

@@ -30,8 +30,8 @@ from sqlalchemy.orm import QueryableAttribute
 from sqlalchemy.sql.elements import Grouping
 
 from hsorm.codecs import hayson
-from hsorm.filter import parse
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Missing, Node, Or, Path
+from hsorm.filter.parser import node_of
 from hsorm.kinds import Number, Ref, Symbol, Uri, symbol_form
 from hsorm.sql import dialects  # noqa: F401 - registers how the constructs are rendered
 from hsorm.sql.constructs import (
@@ -151,7 +151,7 @@ def compile_filter(
         ValueError: The table has neither a column `id` nor a primary key of one column.
         TypeError: Something in `refs` has not one column of type `Tags` and one key.
     """
-    node = parse(filter) if isinstance(filter, str) else filter
+    node = node_of(filter)
     own = own_source(tags, id, ref, live, index)
     named = {tag: source_of(there) for tag, there in (refs or {}).items()}
     return _where(node, _Scope(own.tags, own, Sources(own, named)))

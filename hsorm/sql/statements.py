@@ -30,8 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.types import JSON, TypeEngine
 
 from hsorm.codecs.hayson import to_json
-from hsorm.filter import parse
 from hsorm.filter.ast import Node
+from hsorm.filter.parser import node_of
 from hsorm.ops.geo import Area, located
 from hsorm.ops.live import LIVE_TAGS
 from hsorm.sql.changing import insert_into, live_text
@@ -118,7 +118,7 @@ def _matching_there(
     tables: Tables, filter: str | Node, search: Search, area: Area
 ) -> ColumnElement[bool]:
     """Return the condition of `matching` for an area besides."""
-    node = parse(filter) if isinstance(filter, str) else filter
+    node = node_of(filter)
     inside = is_in(area, tables.entities.c.tags, search.geo)
     return and_(matching(tables, located(node, area), search._replace(area=None)), inside)
 

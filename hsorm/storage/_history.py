@@ -23,7 +23,7 @@ from hsorm.his.span import ALWAYS, Range, Span, span_of
 from hsorm.kinds import Entity, Number, Ref, as_ref
 from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._rollups import Rollups
-from hsorm.storage._shared import utc_now
+from hsorm.storage._shared import at_most, utc_now
 from hsorm.storage.protocol import AnyId, HisArrays, HisItem, HisSource, Id
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class History(Rollups):
             raise ValueError("a limit and around: give one of them")
         (point,) = await self._reading_points([id])
         span = span_of(range_str, point.zone, utc_now())
-        most = None if limit is None else max(limit, 0)
+        most = at_most(limit)
         (items,) = await self._his_items([point], span, point.zone, most)
         if not around:
             return items
@@ -139,13 +139,15 @@ class History(Rollups):
         limit: int | None = None,
     ) -> dict[AnyId, list[HisItem]]:
         """Read the history of several points; see `HistoryReader.his_read_batch`."""
+        if isinstance(ids, (str, Ref)):  # the letters of a text are no ids
+            raise TypeError(f"{ids!r:.80} is one id: give a list of ids, or use his_read")
         wanted = list(dict.fromkeys(ids))
         points = await self._reading_points(wanted)
         if not points:
             return {}
         zone = one_zone(points, tz)
         span = span_of(range_str, zone, utc_now())
-        most = None if limit is None else max(limit, 0)
+        most = at_most(limit)
         found = await self._his_items(points, span, zone, most)
         return dict(zip(wanted, found, strict=True))
 

@@ -23,7 +23,7 @@ from hsorm.his.instants import from_micros
 from hsorm.his.rows import from_row
 from hsorm.his.span import Range, Span
 from hsorm.his.stamps import SINCE_2000, local_stamps
-from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
+from hsorm.kinds import REMOVE, Entity, Number, Ref, id_texts
 from hsorm.sql import history, statements
 from hsorm.storage._copy import (
     CheckedRows,
@@ -142,7 +142,7 @@ class PostgresHistory(SqlAdapter):
         return found
 
     async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
-        vals = [as_ref(id).val for id in ids]
+        vals = id_texts(ids)
         configs = _Configs(await self._look(history.point_configs, ids=as_listed(vals)))
         return [configs.entity(val) if configs.has(val) else None for val in vals]
 
@@ -155,7 +155,7 @@ class PostgresHistory(SqlAdapter):
     async def _points(
         self, ids: Sequence[Id], make: Callable[[Entity], HisPoint]
     ) -> list[HisPoint]:
-        vals = [as_ref(id).val for id in ids]
+        vals = id_texts(ids)
         rows = await self._look(history.point_configs, ids=as_listed(vals))
         with paused_gc():
             return _Configs(rows).points(vals, make)

@@ -15,7 +15,7 @@ from hsorm.ops import commits
 from hsorm.ops.commits import Committed, Diff
 from hsorm.ops.entities import (
     as_read,
-    check_live,
+    check_live_batch,
     check_loaded,
     check_new,
     check_update,
@@ -294,12 +294,8 @@ class RedisChanges(RedisCore):
 
     async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
         """Merge tags into the live tags of many entities; see `LiveWriter.set_live_batch`."""
-        merged: dict[str, Entity] = {}
-        for id, tags in changes.items():
-            val = as_ref(id).val
-            merged[val] = {**merged.get(val, {}), **check_live(val, tags)}
-        if merged:
-            await self._until_made(lambda: self._merge_live(merged))
+        if checked := check_live_batch(changes):
+            await self._until_made(lambda: self._merge_live(checked))
 
     async def _merge_live(self, changes: Mapping[str, Entity]) -> None:
         found = {

@@ -32,7 +32,6 @@ from hsorm.storage.protocol import HisItem
 __all__ = ["RedisHistory"]
 
 _POINTS_AT_ONCE: Final = 100
-_MOST: Final = 2**31  # more than a series is asked for at once, and a number that Redis takes
 
 
 class RedisHistory(RedisReads, History):
@@ -44,8 +43,7 @@ class RedisHistory(RedisReads, History):
         if limit == 0:
             return [[] for _ in points]
         with paused_gc():
-            most = None if limit is None else min(limit, _MOST)
-            found = await self._his_rows([point.id for point in points], span, most)
+            found = await self._his_rows([point.id for point in points], span, limit)
             return [found[point.id].items(zone, point.unit, limit) for point in points]
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:

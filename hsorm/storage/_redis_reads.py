@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from hsorm.filter import parse, print_filter
+from hsorm.filter import print_filter
 from hsorm.filter.ast import Node
 from hsorm.filter.evaluate import Predicate, compile_predicate
-from hsorm.kinds import Entity, as_ref
+from hsorm.filter.parser import node_of
+from hsorm.kinds import Entity, id_texts
 from hsorm.ops.display import dis_key
 from hsorm.ops.geo import Area, compile_area, located
 from hsorm.ops.search import compile_search, search_words
@@ -23,6 +24,7 @@ from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._redis_core import counting, selecting
 from hsorm.storage._redis_points import RedisPoints
 from hsorm.storage._remembered import Remembered
+from hsorm.storage._shared import at_most, check_sort
 from hsorm.storage.protocol import Explanation, Id, Sort
 
 __all__ = ["Found", "RedisReads"]
@@ -86,8 +88,9 @@ class RedisReads(RedisPoints):
         geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
+        check_sort(sort)
         node, besides = _asked_for(filter_str, search, geo)
-        most = None if limit is None else max(limit, 0)
+        most = at_most(limit)
         await self._sweep_if_due()
         # The order of display texts is nothing that RediSearch knows (R7).
         first = most if sort == "id" else None
@@ -106,7 +109,7 @@ class RedisReads(RedisPoints):
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
-        wanted = [as_ref(id).val for id in ids]
+        wanted = id_texts(ids)
         await self._sweep_if_due()
         found = {
             id: values
@@ -127,7 +130,7 @@ class RedisReads(RedisPoints):
         """Return the query of a read and what is left to be looked at; see `Explainer.explain`."""
         node, besides = _asked_for(filter_str, search, geo)
         plan = await self._anew_if_declared(lambda: self._plan(node))
-        most = None if limit is None else max(limit, 0)
+        most = at_most(limit)
         cut = most if _is_exact(plan, besides) else None
         command = selecting(self.layout.buckets[0], _asked(plan), _LOADED, cut)
         told = " ".join(map(str, command)) if plan.query is not None else "nothing matches"
@@ -298,17 +301,13 @@ def _those(
     return [one for one in found if matches(one.entity, deref)]
 
 
-def _node(filter: str | Node) -> Node:
-    return parse(filter) if isinstance(filter, str) else filter
-
-
 def _is_short(_: object, plan: Plan) -> bool:
     return plan.query is not None and len(plan.query) <= _LONGEST and len(plan.exact) <= _LONGEST
 
 
 def _asked_for(filter: str | Node, search: str | None, area: Area | None) -> tuple[Node, _Besides]:
     """Return the filter that the index is asked, and what is looked at in each entity found."""
-    node, besides = _node(filter), []
+    node, besides = node_of(filter), []
     if area is not None:
         node = located(node, area)
         besides.append(compile_area(area))

@@ -13,7 +13,8 @@ from typing import Any, Final
 from hsorm.errors import CursorExpiredError, InvalidCursorError, UnknownWatchError
 from hsorm.filter import parse, print_filter
 from hsorm.filter.ast import Node
-from hsorm.kinds import Entity, Ref, as_ref
+from hsorm.filter.parser import node_of
+from hsorm.kinds import Entity, Ref, id_texts
 from hsorm.ops import watch as rules
 from hsorm.ops.watch import Change, Changes, WatchRows
 from hsorm.redis_ops import scripts
@@ -22,7 +23,7 @@ from hsorm.redis_ops.entities import entity_of
 from hsorm.redis_ops.keys import Bucket, is_possible
 from hsorm.storage._listener import Listener, Tell
 from hsorm.storage._redis_reads import Found, RedisReads
-from hsorm.storage._shared import utc_now
+from hsorm.storage._shared import page_size, utc_now
 from hsorm.storage._streams import Streams, Wake
 from hsorm.storage.protocol import Duration, Id
 
@@ -62,8 +63,8 @@ class RedisWatches(RedisReads, Streams):
         dis: str = "",
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
-        wanted = [as_ref(id).val for id in ids]
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        wanted = id_texts(ids)
+        name = rules.asked_for(watch_id, dis)
         asked = None if lease is None else rules.lease_of(lease, name)
         await self._sweep_if_due()
         _, watch = await self._head(name, asked, opens=True, dis=dis)
@@ -87,8 +88,8 @@ class RedisWatches(RedisReads, Streams):
         dis: str = "",
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
-        node = parse(filter_str) if isinstance(filter_str, str) else filter_str
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        node = node_of(filter_str)
+        name = rules.asked_for(watch_id, dis)
         effective = rules.lease_of(lease, name)
         await self._sweep_if_due()
         state, _ = await self._head(name, effective, opens=True, dis=dis, filter=print_filter(node))
@@ -99,7 +100,7 @@ class RedisWatches(RedisReads, Streams):
 
     async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
         """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
-        dropped = [id for id in (as_ref(id).val for id in ids) if is_possible(id)]
+        dropped = [id for id in id_texts(ids) if is_possible(id)]
         try:
             watch = await self._find(watch_id)
         except UnknownWatchError:  # which is fine (P10)
@@ -316,8 +317,7 @@ class RedisWatches(RedisReads, Streams):
 
     async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
         """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
-        if limit < 1:
-            raise ValueError(f"a limit of {limit}: ask for at least one change")
+        limit = page_size(limit)
         await self._ready()
         await self._sweep_if_due()
         places = [0] * len(self.layout.buckets) if since is None else self._places(since)

@@ -5,22 +5,67 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from operator import index
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from hsorm.errors import UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, Number, Ref, Uri, as_ref
+from hsorm.ops.commits import CheckedDiff, apply
 from hsorm.ops.entities import check_entity
 from hsorm.ops.nav import ROOTS, NavNode, below, nav_rows, nav_tree, tree_filter
-from hsorm.storage.protocol import Id
+from hsorm.ops.priority_array import without_lost_array
+from hsorm.storage.protocol import Id, Sort
 
-__all__ = ["BaseAdapter", "about_entity", "last_of_each", "utc_now"]
+__all__ = [
+    "BaseAdapter",
+    "about_entity",
+    "applied",
+    "at_most",
+    "check_sort",
+    "last_of_each",
+    "page_size",
+    "utc_now",
+]
+
+_MOST: Final = 2**31  # more than any answer holds, and a number that every database takes
 
 
 def utc_now() -> dt.datetime:
     """Return the present in UTC: the one clock of the adapters."""
     return dt.datetime.now(dt.UTC)
+
+
+def at_most(limit: int | None) -> int | None:
+    """Return how many rows a limit asks for at the most, None for all.
+
+    Raises:
+        TypeError: It is no whole number.
+    """
+    return None if limit is None else min(max(int(index(limit)), 0), _MOST)
+
+
+def page_size(limit: int) -> int:
+    """Return how many changes a limit of the change feed asks for at the most.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is less than one.
+    """
+    if index(limit) < 1:
+        raise ValueError(f"a limit of {limit}: ask for at least one change")
+    return min(int(index(limit)), _MOST)
+
+
+def check_sort(sort: Sort) -> None:
+    """Refuse an order that there is not.
+
+    Raises:
+        ValueError: It is neither `"id"` nor `"dis"`.
+    """
+    if sort not in ("id", "dis"):
+        raise ValueError(f'sort is "id" or "dis", not {sort!r}')
 
 
 class _ReadsByIds(Protocol):
@@ -57,6 +102,10 @@ class BaseAdapter:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    def __repr__(self) -> str:
+        url = getattr(self, "url", None)  # without its password
+        return f"<{type(self).__name__}>" if url is None else f"<{type(self).__name__} {url}>"
 
     async def read_by_id(self: _ReadsByIds, id: Id) -> Entity:
         """Read one entity by id; see `EntityReader.read_by_id`."""
@@ -103,6 +152,12 @@ def about_entity(
     return about if url is None else {**about, "url": Uri(url)}
 
 
+def applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
+    """Return an entity after a diff, as `commits.apply` does, without an array that it loses."""
+    new = apply(diff, old, mod)
+    return new if old is None or new is None else without_lost_array(old, new)
+
+
 def last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """Return by id the entities to load, yet to be checked; the last one where an id repeats.
 
@@ -112,7 +167,7 @@ def last_of_each(entities: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str
     last: dict[str, Mapping[str, Any]] = {}
     for raw in entities:
         id = raw.get("id")
-        if type(id) is not Ref:
+        if type(id) is not Ref or type(id.val) is not str:
             id = check_entity(raw)["id"]
         if id.val in last:
             check_entity(last[id.val])

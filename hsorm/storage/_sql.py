@@ -11,13 +11,14 @@ from sqlalchemy import ClauseElement, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.filter.ast import Node
-from hsorm.kinds import Entity, as_ref
+from hsorm.kinds import Entity, id_texts
 from hsorm.ops.display import dis_key
 from hsorm.ops.geo import Area
 from hsorm.ops.search import search_words
 from hsorm.sql import statements
 from hsorm.sql.geo import GeoColumn
 from hsorm.sql.statements import NO_SEARCH, Search
+from hsorm.storage._shared import at_most, check_sort
 from hsorm.storage._sql_core import Rows, entity_of, is_possible
 from hsorm.storage._sql_history import SqlHistory
 from hsorm.storage._sql_watches import SqlWatches
@@ -26,8 +27,6 @@ from hsorm.storage.protocol import Explanation, Id, Sort
 __all__ = ["SqlAdapter"]
 
 _ID = itemgetter(0)
-
-_MOST = 2**63 - 1  # the greatest LIMIT that a database takes
 
 
 class SqlAdapter(SqlHistory, SqlWatches):
@@ -58,15 +57,16 @@ class SqlAdapter(SqlHistory, SqlWatches):
         geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
+        check_sort(sort)
+        most = at_most(limit)
         wanted = await self._search(search, geo)
         if sort == "dis":
             # The order of display texts is nothing that a database knows (R7).
             found = sorted(await self._read(filter_str, None, wanted), key=dis_key)
-            return found if limit is None else found[: max(limit, 0)]
-        return await self._read(filter_str, limit, wanted)
+            return found[:most]
+        return await self._read(filter_str, most, wanted)
 
-    async def _read(self, filter: str | Node, limit: int | None, search: Search) -> list[Entity]:
-        most = None if limit is None else min(max(limit, 0), _MOST)
+    async def _read(self, filter: str | Node, most: int | None, search: Search) -> list[Entity]:
         await self._sweep_if_due()
         rows = await self._read_rows(filter, most, search)
         return await self._as_of_now([entity_of(*row) for row in rows])
@@ -128,7 +128,7 @@ class SqlAdapter(SqlHistory, SqlWatches):
         return await self._by_ids(ids)
 
     async def _by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
-        wanted = [as_ref(id).val for id in ids]
+        wanted = id_texts(ids)
         possible = [id for id in wanted if is_possible(id)]
         await self._sweep_if_due()
         rows = await self._fetch(statements.select_by_ids(self.tables, possible))
@@ -147,7 +147,7 @@ class SqlAdapter(SqlHistory, SqlWatches):
         geo: Area | None = None,
     ) -> Explanation:
         """Return the statement of a read and its plan; see `Explainer.explain`."""
-        most = None if limit is None else max(limit, 0)
+        most = at_most(limit)
         sql, params = self._compiled_read(filter_str, most, await self._search(search, geo))
         return Explanation(sql, tuple(params), tuple(await self._plan(sql, params)))
 

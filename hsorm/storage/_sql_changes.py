@@ -14,7 +14,7 @@ from hsorm.ops import commits
 from hsorm.ops.commits import Committed, Diff
 from hsorm.ops.entities import (
     as_read,
-    check_live,
+    check_live_batch,
     check_loaded,
     check_new,
     check_update,
@@ -25,7 +25,7 @@ from hsorm.ops.live import live_part, split
 from hsorm.ops.priority_array import is_writable, without_lost_array
 from hsorm.ops.refs import DanglingRef, dangling, referenced
 from hsorm.sql import changing
-from hsorm.storage._shared import last_of_each, utc_now
+from hsorm.storage._shared import applied, last_of_each, utc_now
 from hsorm.storage._sql_core import (
     Loaded,
     SqlCore,
@@ -96,7 +96,7 @@ class SqlChanges(SqlCore):
         if not checked[0].transient:
             self._last_mod = mod
         pairs = [(old.get(diff.id.val), diff) for diff in checked]
-        changed = [(was, _applied(diff, was, mod)) for was, diff in pairs]
+        changed = [(was, applied(diff, was, mod)) for was, diff in pairs]
         await self._save(work, changed)
         return [
             commits.committed(diff, was, new, mod)
@@ -129,13 +129,8 @@ class SqlChanges(SqlCore):
 
     async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
         """Merge tags into the live tags of many entities; see `LiveWriter.set_live_batch`."""
-        merged: dict[str, Entity] = {}
-        for id, tags in changes.items():
-            val = as_ref(id).val
-            merged[val] = {**merged.get(val, {}), **check_live(val, tags)}
-        if not merged:
-            return
-        await self._change_live(merged)
+        if checked := check_live_batch(changes):
+            await self._change_live(checked)
 
     async def _change_live(self, changes: Mapping[str, Entity]) -> None:
         """Merge live tags of entities that are all there, REMOVE deletes one; in a transaction."""
@@ -228,11 +223,6 @@ class SqlChanges(SqlCore):
         mod = new.get("mod")
         if isinstance(mod, dt.datetime):
             self._last_mod = max(self._last_mod or mod, mod)
-
-
-def _applied(diff: commits.CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
-    new = commits.apply(diff, old, mod)
-    return new if old is None or new is None else without_lost_array(old, new)
 
 
 def _live_difference(old: Entity, new: Entity) -> Entity | None:

@@ -26,7 +26,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, SchemaOutdatedError
-from hsorm.kinds import Entity, Ref
+from hsorm.kinds import Entity, Ref, is_storable
 from hsorm.ops.entities import as_read, next_mod
 from hsorm.ops.live import LIVE_TAGS, split
 from hsorm.sql import changing, migrate, statements
@@ -371,10 +371,8 @@ def _is_short(statement: Statement, prepared: Prepared) -> bool:
 
 
 def is_possible(id: str) -> bool:
-    """Tell whether a row can have this id at all: not with U+0000 or half a surrogate pair."""
-    if id.isascii():
-        return "\0" not in id
-    return "\0" not in id and not any("\ud800" <= char <= "\udfff" for char in id)
+    """Tell whether a row can have this id at all."""
+    return is_storable(id)
 
 
 def entity_of(id: str, tags: str, live: str | None = None) -> Entity:

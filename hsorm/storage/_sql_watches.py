@@ -21,14 +21,15 @@ from hsorm.errors import (
 )
 from hsorm.filter import parse, print_filter
 from hsorm.filter.ast import Node, size_of
-from hsorm.kinds import Entity, Ref, as_ref
+from hsorm.filter.parser import node_of
+from hsorm.kinds import Entity, Ref, id_texts
 from hsorm.ops import watch as rules
 from hsorm.ops.watch import Change, Changes, WatchRows
 from hsorm.sql import watching
 from hsorm.sql.models import Tables
 from hsorm.sql.stamps import Cursor
 from hsorm.storage._remembered import Remembered
-from hsorm.storage._shared import utc_now
+from hsorm.storage._shared import page_size, utc_now
 from hsorm.storage._sql_core import Statement, Work, as_listed, entity_of, is_possible
 from hsorm.storage._sql_points import SqlPoints
 from hsorm.storage._streams import Streams
@@ -89,8 +90,8 @@ class SqlWatches(SqlPoints, Streams):
         dis: str = "",
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
-        wanted = [as_ref(id).val for id in ids]
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        wanted = id_texts(ids)
+        name = rules.asked_for(watch_id, dis)
         asked = None if lease is None else rules.lease_of(lease, name)
         await self._sweep_if_due()
         async with self._work() as work:
@@ -120,8 +121,8 @@ class SqlWatches(SqlPoints, Streams):
         dis: str = "",
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
-        node = parse(filter_str) if isinstance(filter_str, str) else filter_str
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        node = node_of(filter_str)
+        name = rules.asked_for(watch_id, dis)
         effective = rules.lease_of(lease, name)
         await self._sweep_if_due()
         async with self._work() as work:
@@ -136,7 +137,7 @@ class SqlWatches(SqlPoints, Streams):
 
     async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
         """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
-        dropped = [as_ref(id).val for id in ids]
+        dropped = id_texts(ids)
         if not is_possible(watch_id):
             return
         async with self._work() as work:
@@ -325,8 +326,7 @@ class SqlWatches(SqlPoints, Streams):
 
     async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
         """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
-        if limit < 1:
-            raise ValueError(f"a limit of {limit}: ask for at least one change")
+        limit = page_size(limit)
         await self._sweep_if_due()
         place = _Place() if since is None else self._place(since)
         told: list[Change] = []

@@ -18,25 +18,23 @@ from hsorm.errors import (
     UnknownEntityError,
     UnknownWatchError,
 )
-from hsorm.filter import parse
 from hsorm.filter.ast import Node
+from hsorm.filter.parser import node_of
 from hsorm.his.batches import PointItems
 from hsorm.his.checks import HisPoint
 from hsorm.his.span import Span
-from hsorm.kinds import Entity, Kind, Number, Ref, as_ref
+from hsorm.kinds import Entity, Kind, Number, Ref, as_ref, id_texts
 from hsorm.ops import priority_array
 from hsorm.ops.commits import (
-    CheckedDiff,
     Committed,
     Diff,
-    apply,
     check_diffs,
     commit_mod,
     committed,
 )
 from hsorm.ops.display import dis_key
 from hsorm.ops.entities import (
-    check_live,
+    check_live_batch,
     check_loaded,
     check_new,
     check_update,
@@ -53,7 +51,15 @@ from hsorm.storage._history import History
 from hsorm.storage._index import EntityIndex
 from hsorm.storage._memory_state import MemoryState, Series
 from hsorm.storage._memory_watches import MemoryWatches
-from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
+from hsorm.storage._shared import (
+    BaseAdapter,
+    about_entity,
+    applied,
+    at_most,
+    check_sort,
+    page_size,
+    utc_now,
+)
 from hsorm.storage.protocol import Duration, HisItem, Id, Sort
 
 __all__ = ["InMemoryAdapter"]
@@ -106,13 +112,13 @@ class InMemoryAdapter(BaseAdapter, History):
         geo: Area | None = None,
     ) -> list[Entity]:
         """Read all entities that match a filter; see `EntityReader.read`."""
+        check_sort(sort)
         index = self._current().index
         ids = _matching(index, filter_str, search, geo)
         entity = index.entities.__getitem__
         key = (lambda id: dis_key(entity(id))) if sort == "dis" else None
         ordered = sorted(ids, key=key)
-        wanted = ordered if limit is None else ordered[: max(limit, 0)]
-        return [index.copy_of(id) for id in wanted]
+        return [index.copy_of(id) for id in ordered[: at_most(limit)]]
 
     async def read_count(
         self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
@@ -123,8 +129,7 @@ class InMemoryAdapter(BaseAdapter, History):
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         """Read entities by id; see `EntityReader.read_by_ids`."""
         state = self._current()
-        vals = [as_ref(id).val for id in ids]
-        return [state.index.copy_of(val) if state.is_there(val) else None for val in vals]
+        return [state.index.copy_of(id) if state.is_there(id) else None for id in id_texts(ids)]
 
     def _current(self) -> MemoryState:
         """Return the state as of now: without the levels whose time is over."""
@@ -178,7 +183,7 @@ class InMemoryAdapter(BaseAdapter, History):
         old = {diff.id.val: stored[diff.id.val] for diff in checked if diff.id.val in stored}
         mod = commit_mod(checked, old, now, self._last_mod)
         # Whatever is wrong comes up before anything is stored.
-        new = [_applied(diff, old.get(diff.id.val), mod) for diff in checked]
+        new = [applied(diff, old.get(diff.id.val), mod) for diff in checked]
         self._last_mod = mod
         answers = []
         for diff, entity in zip(checked, new, strict=True):
@@ -216,13 +221,11 @@ class InMemoryAdapter(BaseAdapter, History):
 
     async def set_live_batch(self, changes: Mapping[Id, Mapping[str, Any]]) -> None:
         """Merge tags into the live tags of many entities; see `LiveWriter.set_live_batch`."""
-        checked = []
-        for id, tags in changes.items():
-            val = as_ref(id).val
-            checked.append((self._stored(val)["id"].val, check_live(val, tags)))
-        for val, live in checked:
+        checked = check_live_batch(changes)
+        stored = [(self._stored(id), live) for id, live in checked.items()]
+        for entity, live in stored:
             if live:
-                self._state.put(merged_tags(self._state.index.entities[val], live))
+                self._state.put(merged_tags(entity, live))
 
     async def point_write(
         self, id: Id, level: int | Number, val: Any, who: str, duration: Duration | None = None
@@ -258,7 +261,7 @@ class InMemoryAdapter(BaseAdapter, History):
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         self._current()
-        return self._watches.sub(watch_id, _vals(ids), lease, dis, utc_now())
+        return self._watches.sub(watch_id, id_texts(ids), lease, dis, utc_now())
 
     async def watch_filter(
         self,
@@ -270,11 +273,11 @@ class InMemoryAdapter(BaseAdapter, History):
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         self._current()
-        return self._watches.filter(_node(filter_str), watch_id, lease, dis, utc_now())
+        return self._watches.filter(node_of(filter_str), watch_id, lease, dis, utc_now())
 
     async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
         """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
-        self._watches.unsub(watch_id, _vals(ids), utc_now(), close=close)
+        self._watches.unsub(watch_id, id_texts(ids), utc_now(), close=close)
 
     async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
         """Return what has changed since the last poll; see `Watcher.watch_poll`."""
@@ -304,8 +307,7 @@ class InMemoryAdapter(BaseAdapter, History):
 
     async def changes(self, since: str | None = None, *, limit: int = 10_000) -> Changes:
         """Return what has changed since a place in the feed; see `ChangeFeed.changes`."""
-        if limit < 1:
-            raise ValueError(f"a limit of {limit}: ask for at least one change")
+        limit = page_size(limit)
         state = self._current()
         begin = 0 if since is None else self._place(since)
         places = state.log.since(begin)
@@ -381,15 +383,10 @@ def _items(
     return [{"ts": ts.astimezone(zone), "val": _with_unit(val, unit)} for ts, val in items]
 
 
-def _applied(diff: CheckedDiff, old: Entity | None, mod: dt.datetime) -> Entity | None:
-    new = apply(diff, old, mod)
-    return new if old is None or new is None else priority_array.without_lost_array(old, new)
-
-
 def _matching(
     index: EntityIndex, filter: str | Node, search: str | None, area: Area | None
 ) -> Set[str]:
-    words, node = search_words(search), _node(filter)
+    words, node = search_words(search), node_of(filter)
     if area is not None:
         node = located(node, area)
     ids, entity = index.matching(node), index.entities.__getitem__
@@ -400,14 +397,6 @@ def _matching(
         found = compile_search(words)
         ids = {id for id in ids if found(entity(id))}
     return ids
-
-
-def _node(filter: str | Node) -> Node:
-    return parse(filter) if isinstance(filter, str) else filter
-
-
-def _vals(ids: Iterable[Id]) -> list[str]:
-    return [as_ref(id).val for id in ids]
 
 
 def _with_unit(val: Kind, unit: str | None) -> Kind:

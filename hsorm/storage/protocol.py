@@ -161,6 +161,8 @@ class EntityReader(Protocol):
         Raises:
             FilterSyntaxError: The text is no filter; the error shows where.
             SearchError: The search has more than 200 characters or 10 words.
+            ValueError: There is no such order.
+            TypeError: The filter is neither text nor parsed, or the limit is no whole number.
         """
         ...
 
@@ -176,7 +178,11 @@ class EntityReader(Protocol):
         ...
 
     async def read_by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
-        """Read entities by id: an answer for each, in the same order, None for an unknown (R2)."""
+        """Read entities by id: an answer for each, in the same order, None for an unknown (R2).
+
+        Raises:
+            TypeError: There is one id instead of a list, or one of them is neither Ref nor text.
+        """
         ...
 
     async def read_by_id(self, id: Id) -> Entity:
@@ -791,7 +797,7 @@ class Watcher(Protocol):
 
         Raises:
             UnknownWatchError: The watch has ended (P1).
-            InvalidWatchError: It is a watch on a filter; or the id or the lease is none.
+            InvalidWatchError: It is a watch on a filter; or the id, the lease or `dis` is none.
         """
         ...
 
@@ -820,7 +826,7 @@ class Watcher(Protocol):
         Raises:
             FilterSyntaxError: The text is no filter.
             UnknownWatchError: A watch of this id has ended.
-            InvalidWatchError: There is a watch of this id; or the id or the lease is none.
+            InvalidWatchError: There is a watch of this id; or the id, the lease or `dis` is none.
         """
         ...
 

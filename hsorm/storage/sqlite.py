@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Final, Literal, Protocol, Self, TypeVar, cast, overload
 from weakref import WeakSet
 from zoneinfo import ZoneInfo
 
@@ -145,7 +145,7 @@ class SqliteAdapter(SqlAdapter):
         )
         # Writers of one process queue here, first come first served, instead of polling for the
         # lock.
-        self._writing = asyncio.Lock()
+        self._writing = _Turn()
 
     @overload
     def bind(self, session: AsyncHost) -> SqliteAdapter: ...
@@ -691,6 +691,27 @@ def _merged(id: str, stored: str | None, changes: Mapping[str, Any]) -> str:
         else:
             live[name] = hayson.encode(val)
     return hayson.to_json(live).decode()
+
+
+class _Turn(asyncio.Lock):
+    """The turn of who writes; who would wait for itself is told so, instead of for ever."""
+
+    _whose: asyncio.Task[Any] | None = None
+
+    async def acquire(self) -> Literal[True]:
+        task = asyncio.current_task()
+        if task is not None and self._whose is task:
+            raise StorageError(
+                "what a write is made of writes to the same file, which has one writer at a time: "
+                "gather it first, or write by another task once this one is done"
+            )
+        await super().acquire()
+        self._whose = task
+        return True
+
+    def release(self) -> None:
+        self._whose = None
+        super().release()
 
 
 class _Look:

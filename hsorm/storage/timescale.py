@@ -35,8 +35,8 @@ from hsorm.errors import (
     StorageUrlError,
     UnknownEntityError,
 )
-from hsorm.filter import parse
 from hsorm.filter.ast import Node, size_of
+from hsorm.filter.parser import node_of
 from hsorm.filter.shape import shape_of
 from hsorm.his.arrays import Columns
 from hsorm.his.checks import HisPoint
@@ -258,7 +258,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         build: Callable[[Node], Select[Any]],
     ) -> _Statement:
         """Return SQL and what is bound in it, for a filter of a known shape without building it."""
-        node = parse(filter) if isinstance(filter, str) else filter
+        node = node_of(filter)
         shape = None if search.words or search.area is not None else shape_of(node)
         if shape is None:
             return self._compiled(build(node))

@@ -124,7 +124,7 @@ async def test_live_tags_that_plain_sql_deletes_are_told(
     store: TimescaleAdapter, fresh_postgres_url: str, statement: str
 ) -> None:
     await store.set_live("a", {"curVal": 1})
-    ids = (await store.watch_sub(None, "abc")).watch_id
+    ids = (await store.watch_sub(None, list("abc"))).watch_id
     matching = (await store.watch_filter("n")).watch_id
     cursor = (await store.changes()).cursor
 

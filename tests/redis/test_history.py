@@ -15,12 +15,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis, RedisCluster
 
+from hsorm.errors import StorageError
 from hsorm.his.span import Span
-from hsorm.kinds import NA, REMOVE, Coord, Kind, Number
+from hsorm.kinds import MARKER, NA, REMOVE, Coord, Kind, Number, Ref
 from hsorm.redis_ops.history import CHUNK, Extent, HisKeys, Rows, key_of, packed
 from hsorm.redis_ops.scripts import Script
 from hsorm.storage._memory_state import Series
 from hsorm.storage._paused_gc import paused_gc
+from hsorm.storage.redis import RedisAdapter
 from tests.backends import variable
 
 UTC = dt.UTC
@@ -304,6 +306,24 @@ def test_a_series_that_refuses_a_sample_is_an_error(
             await point.write([(stamps[0], Number(1))])
 
     loop.run_until_complete(both())
+
+
+async def test_what_a_server_refuses_is_a_storage_error(redis_store: RedisAdapter) -> None:
+    """It comes as the answer to one command of several, as "no such series" does."""
+    tags = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+    await redis_store.load_entities([{"id": Ref("p"), **tags}])
+    (bucket,) = redis_store.layout.buckets
+    keys = HisKeys.of(bucket.base, "p")
+    await redis_store.server.write(bucket, "SET", keys.numbers, "no series")
+
+    for call in (
+        redis_store.his_read("p", "today"),
+        redis_store.his_summary("p"),
+        redis_store.his_numpy("p", "today"),
+        redis_store.his_rollup("p", "today", "1hr", "avg"),
+    ):
+        with pytest.raises(StorageError, match="WRONGTYPE"):
+            await call
 
 
 def test_the_collector_is_as_it_was_when_all_reads_are_over() -> None:

@@ -202,8 +202,31 @@ async def test_a_long_source_of_history_for_a_database_in_memory(
         count = await store.his_write_batch((id, noon, 1.0) for id in "abc")
 
         assert count == 3
-        found = await store.his_read_batch("abc", "2024-03-01")
+        found = await store.his_read_batch(list("abc"), "2024-03-01")
         assert [len(items) for items in found.values()] == [1, 1, 1]
+
+
+async def test_a_source_that_writes_to_its_own_file_is_told_so(
+    store: SqliteAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file has one writer at a time: it would wait for itself."""
+    monkeypatch.setattr("hsorm.storage._history._PART", 1)
+    tags = {"point": MARKER, "his": MARKER, "kind": "Number", "tz": "UTC"}
+    await store.load_entities([{"id": Ref("p"), **tags}])
+    since = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+
+    async def source() -> AsyncIterator[tuple[str, dt.datetime, int]]:
+        for i in range(3):
+            if i == 2:  # in the third part, while the first two are being written
+                assert await store.read_count("point") == 1
+                await store.set_live("p", {"curVal": i})
+            yield "p", since + dt.timedelta(seconds=i), i
+
+    with pytest.raises(StorageError, match="gather it first"):
+        await store.his_write_batch(source())
+    assert await store.his_summary("p") == {}
+
+    await store.set_live("p", {"curVal": 1})
 
 
 async def test_a_database_in_memory_leaves_no_file(

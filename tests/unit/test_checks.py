@@ -8,6 +8,7 @@ import math
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -179,6 +180,7 @@ def test_a_subclass_of_datetime_becomes_a_plain_one() -> None:
 @pytest.mark.parametrize(
     ("ts", "reason"),
     [
+        (pd.NaT, "ts is NaT"),
         (NOON.replace(tzinfo=None), "no time zone"),
         (NOON.date(), "Date"),
         ("2024-05-15T12:00:00Z", "Str"),

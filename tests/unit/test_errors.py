@@ -1,4 +1,4 @@
-"""The errors of live data: what they say, what they carry, that they survive pickling."""
+"""The errors: what they say, what they carry, that they survive pickling."""
 
 from __future__ import annotations
 
@@ -33,6 +33,26 @@ _ERRORS: list[tuple[errors.HsormError, str]] = [
     (errors.InvalidWatchError(None, "lease: 0"), "watch: lease: 0"),
     (errors.InvalidCursorError("x"), "'x' is no cursor of this change feed: give back"),
     (errors.CursorExpiredError("x"), "the cursor 'x' is too old, removals"),
+    (errors.CodecError("no date", 3, 7, "a.zinc"), "a.zinc, line 3, column 7: no date"),
+    (errors.FilterSyntaxError("a b", 2, "and"), "filter, column 3: expected and\n  a b\n    ^"),
+    (errors.RangeSyntaxError("now", 0, "a date"), "range, column 1: expected a date\n  now\n  ^"),
+    (errors.SearchError("x y", "12 words"), "too long a search: 12 words"),
+    (errors.GeoError(91, "a latitude"), "91 given: expected a latitude"),
+    (errors.InvalidTagError("a", "b.c", "is null"), "entity @a, tag 'b.c': is null"),
+    (errors.InvalidTagError(None, "id", "is null"), "entity, tag 'id': is null"),
+    (errors.UnknownEntityError("a"), "no entity has the id @a"),
+    (errors.HisConfigError("a", "no tz"), "history of @a: no tz"),
+    (errors.HisWriteError("a", 3, "no ts"), "history of @a, item 3: no ts; nothing was written"),
+    (errors.InvalidRollupError("no fold"), "rollup: no fold"),
+    (errors.RequestError("read", "no filter"), "read: no filter"),
+    (errors.StorageError("disk full"), "disk full"),
+    (errors.StorageUnavailableError("redis://h", "gone"), "cannot reach redis://h: gone"),
+    (errors.StorageUrlError("ftp://h", "no backend"), "storage URL 'ftp://h': no backend"),
+    (errors.SchemaOutdatedError("x.db", None, "0002"), "x.db has no hsorm tables"),
+    (errors.SchemaOutdatedError("x.db", "0001", "0002"), "run `hsorm db upgrade`"),
+    (errors.SchemaOutdatedError("x.db", "0003", "0002"), "of a newer version: install that"),
+    (errors.SessionBoundError("close()", "it is the host's"), "close() in a session"),
+    (errors.MissingExtraError("his_arrow", "pyarrow", "arrow"), 'pip install "hsorm[arrow]"'),
 ]
 
 
@@ -47,6 +67,10 @@ def test_an_error_survives_pickling(error: errors.HsormError) -> None:
 
     assert type(again) is type(error)
     assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_every_error_is_among_these() -> None:
+    assert {type(error).__name__ for error, _ in _ERRORS} == {*errors.__all__} - {"HsormError"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
 import math
 from typing import Any
@@ -324,3 +325,25 @@ def test_what_follows_a_number_beyond_the_doubles_has_to_be_json(
         hayson.loads(text)
 
     assert caught.value.column == column
+
+
+class _Mode(str, enum.Enum):  # noqa: UP042 - one that prints as `_Mode.AUTO`
+    AUTO = "auto"
+
+
+class _Text(str):
+    """A text like those of numpy."""
+
+    __slots__ = ()
+
+
+def test_an_enum_is_written_as_its_text() -> None:
+    """Whatever it prints as, and wherever it stands."""
+    value: dict[str, Any] = {
+        _Mode.AUTO: [_Mode.AUTO, Ref(_Text("a")), Uri(_Mode.AUTO), Number(1, _Mode.AUTO)]
+    }
+
+    written = hayson.dumps(value)
+
+    assert hayson.loads(written) == {"auto": ["auto", Ref("a"), Uri("auto"), Number(1, "auto")]}
+    assert hayson.encode(_Mode.AUTO).__class__ is str

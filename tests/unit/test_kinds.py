@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import enum
 import math
 import pickle
 from typing import Any
@@ -248,3 +249,14 @@ def test_kind_names() -> None:
 def test_kinds_do_not_change(value: msgspec.Struct) -> None:
     with pytest.raises(AttributeError):
         setattr(value, value.__struct_fields__[0], None)
+
+
+class _Mode(str, enum.Enum):  # noqa: UP042 - one that prints as `_Mode.AUTO`
+    AUTO = "auto"
+
+
+def test_a_unit_is_plain_text() -> None:
+    assert type(Number(1, _Mode.AUTO).unit) is str
+    assert str(Number(1, _Mode.AUTO)) == "1auto"
+    with pytest.raises(TypeError, match="a unit is text, not 5"):
+        Number(1, 5)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hsorm.errors import RangeSyntaxError
 from hsorm.his import Span, midnight, parse_range
+from hsorm.his.span import span_of
 
 UTC = dt.UTC
 NEW_YORK = ZoneInfo("America/New_York")
@@ -296,3 +297,11 @@ def test_any_text_gives_a_span_or_an_error(text: str) -> None:
         assert f"column {pos + 1}" in shown
     else:
         assert span.start <= span.end
+
+
+def test_a_span_beyond_the_calendar_is_refused() -> None:
+    """What UTC has no datetime for is the caller's mistake, not an overflow."""
+    early = dt.datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo"))
+
+    with pytest.raises(ValueError, match="beyond the years 1 to 9999"):
+        span_of(Span(early, dt.datetime(2024, 1, 1, tzinfo=dt.UTC)), ZoneInfo("UTC"), NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -289,3 +290,11 @@ def attempt(raw: bytes | str) -> None:
         assert exc.line is not None  # noqa: PT017 - an error without its place is a failure
     else:
         assert equal(trio.loads(trio.dumps(recs)), recs)
+
+
+class _Mode(str, enum.Enum):  # noqa: UP042 - one that prints as `_Mode.AUTO`
+    AUTO = "auto"
+
+
+def test_an_enum_is_written_as_its_text() -> None:
+    assert trio.dumps([{"a": _Mode.AUTO, "b": [_Mode.AUTO]}]) == 'a:auto\nb:["auto"]\n'

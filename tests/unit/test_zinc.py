@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import math
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -384,3 +385,11 @@ def attempt(raw: bytes | str) -> None:
             assert exc.line is not None  # noqa: PT017 - an error without its place is a failure
         else:
             assert equal(zinc.loads_value(zinc.dumps_value(value)), value) or value is None
+
+
+class _Mode(str, enum.Enum):  # noqa: UP042 - one that prints as `_Mode.AUTO`
+    AUTO = "auto"
+
+
+def test_an_enum_is_written_as_its_text() -> None:
+    assert zinc.dumps_value([_Mode.AUTO, Number(1, _Mode.AUTO)]) == '["auto",1auto]'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib import resources
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pytest
@@ -76,3 +77,42 @@ def test_a_fixed_offset_has_a_zone(offset: dt.timedelta, city: str) -> None:
     assert city_of(ts) == city
     assert with_zone(ts) == ts
     assert with_zone(ts).tzinfo == zone_of(city)
+
+
+class _OfPytz(dt.tzinfo):
+    """What pytz makes: the name is in `zone`."""
+
+    def __init__(self, zone: str | None) -> None:
+        self.zone = zone
+
+    def utcoffset(self, ts: dt.datetime | None) -> dt.timedelta:
+        return dt.timedelta(hours=-4)
+
+    def dst(self, ts: dt.datetime | None) -> dt.timedelta:
+        return dt.timedelta(hours=1)
+
+    def tzname(self, ts: dt.datetime | None) -> str:
+        return "EDT"
+
+
+@pytest.mark.parametrize(
+    ("zone", "city"), [("America/New_York", "New_York"), (None, "GMT+4"), ("Mars/Base", "GMT+4")]
+)
+def test_a_zone_of_pytz_keeps_its_name(zone: str | None, city: str) -> None:
+    ts = dt.datetime(2024, 7, 1, 12, tzinfo=_OfPytz(zone))
+
+    assert city_of(ts) == city
+    assert with_zone(ts) == ts
+    assert with_zone(ts).tzinfo == zone_of(city)
+
+
+@pytest.mark.parametrize("key", [None, "Mars/Base", "localtime"])
+def test_a_zone_that_others_do_not_know_is_a_fixed_offset(key: str | None) -> None:
+    """Read from a file, it may have no name, or one of its own."""
+    with resources.files("tzdata.zoneinfo").joinpath("Asia/Kolkata").open("rb") as file:
+        kolkata = ZoneInfo.from_file(file, key)
+    ts = dt.datetime(2024, 1, 1, 2, tzinfo=kolkata)
+
+    assert city_of(ts) == "UTC"
+    assert with_zone(ts) == ts
+    assert with_zone(ts).tzinfo == zone_of("UTC")

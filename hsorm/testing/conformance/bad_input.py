@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hsorm.errors import HsormError, InvalidTagError, UnknownEntityError
 from hsorm.kinds import MARKER, Grid, GridCol, Number, Ref, Uri, XStr
 from hsorm.storage.protocol import StorageAdapter
-from hsorm.testing.conformance.examples import AHU, SITE, ids
+from hsorm.testing.conformance.examples import AHU, SITE, TEMP, ids
 
 __all__ = ["BadInputTests"]
 
@@ -23,6 +24,15 @@ def _deep() -> Any:
     return value
 
 
+class _NoTime(dt.datetime):
+    """What NaT is to pandas."""
+
+    def utcoffset(self) -> dt.timedelta:
+        raise ValueError
+
+    date = time = utcoffset  # type: ignore[assignment]
+
+
 _BAD_IDS: Final[dict[str, Any]] = {
     "no id": {},
     "null": {"id": None},
@@ -31,6 +41,7 @@ _BAD_IDS: Final[dict[str, Any]] = {
     "blank": {"id": Ref("a b")},
     "quote": {"id": Ref("a'b")},
     "non-ASCII": {"id": Ref("é")},
+    "number": {"id": Ref(5)},  # type: ignore[arg-type]  # what is refused
     "U+0000": {"id": Ref("a\0")},
     "beyond a key of PostgreSQL": {"id": Ref("aZ9" * 1_000)},
     "Hayson that is none": {"id": {"_kind": "ref"}},
@@ -68,6 +79,11 @@ _BAD_TAGS: Final[dict[str, tuple[Any, Any]]] = {
     "lone surrogate": ("x", "a\ud800"),
     "bad ref": ("x", Ref("a b")),
     "bad ref in a list": ("x", [Ref("")]),
+    "ref of a number": ("x", Ref(5)),  # type: ignore[arg-type]  # what is refused
+    "display text of a number": ("x", Ref("a", 5)),  # type: ignore[arg-type]  # what is refused
+    "uri of a number": ("x", Uri(5)),  # type: ignore[arg-type]  # what is refused
+    "xstr of a number": ("x", XStr("Foo", 5)),  # type: ignore[arg-type]  # what is refused
+    "no dateTime": ("x", _NoTime(2024, 1, 1)),
     "no kind": ("x", object()),
     "bytes": ("x", b"abc"),
     "naive datetime": ("x", dt.datetime(2024, 1, 1)),  # noqa: DTZ001 - what is refused
@@ -77,6 +93,25 @@ _BAD_TAGS: Final[dict[str, tuple[Any, Any]]] = {
     "Hayson that no JSON could say": ("x", {"_kind": "ref", "val ": object()}),
     "Hayson with a lone surrogate": ("x", {"_kind": "ref", "dis": "\ud800"}),
     "too deep": ("x", _deep()),
+}
+
+
+_MISTAKES: Final[dict[str, Callable[[Any], Awaitable[object]]]] = {
+    "no filter": lambda store: store.read(None),
+    "no filter to count": lambda store: store.read_count(5),
+    "no filter to watch": lambda store: store.watch_filter(5),
+    "a fraction as limit": lambda store: store.read("site", 1.5),
+    "a text as limit": lambda store: store.read("site", "1"),
+    "a fraction as limit of history": lambda store: store.his_read("temp-1", "today", limit=1.5),
+    "a fraction as limit of changes": lambda store: store.changes(limit=1.5),
+    "no id": lambda store: store.read_by_id(None),
+    "no ids": lambda store: store.read_by_ids(["site-1", 5]),
+    "one id for many": lambda store: store.read_by_ids("site-1"),
+    "one ref for many": lambda store: store.read_by_ids(Ref("site-1")),
+    "one id of history for many": lambda store: store.his_read_batch("temp-1", "today"),
+    "one id to watch": lambda store: store.watch_sub(None, "site-1"),
+    "one id not to watch": lambda store: store.watch_unsub("mine", "site-1"),
+    "a date as range": lambda store: store.his_read("temp-1", dt.date(2024, 1, 1)),
 }
 
 
@@ -132,6 +167,21 @@ class BadInputTests:
         with pytest.raises(UnknownEntityError):
             await store.his_read(id, "today")
         assert await store.read_count("site") == 1
+
+    @pytest.mark.parametrize("call", _MISTAKES)
+    async def test_an_argument_of_another_type_is_an_error(
+        self, store: StorageAdapter, call: str
+    ) -> None:
+        """Before anything is asked, and on every backend alike."""
+        await store.load_entities([SITE, TEMP])
+        untyped: Any = store
+
+        with pytest.raises(TypeError):
+            await _MISTAKES[call](untyped)
+
+    async def test_an_unknown_order_is_an_error(self, store: StorageAdapter) -> None:
+        with pytest.raises(ValueError, match="'name'"):
+            await store.read("site", sort="name")  # type: ignore[arg-type]  # what is refused
 
     async def test_errors_survive_pickling(self, store: StorageAdapter) -> None:
         """They cross processes with their facts."""

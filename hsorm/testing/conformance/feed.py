@@ -139,6 +139,13 @@ class FeedTests:
         with pytest.raises(ValueError, match="at least one"):
             await store.changes(limit=limit)
 
+    async def test_a_limit_may_be_beyond_all_numbers_of_a_database(
+        self, store: StorageAdapter
+    ) -> None:
+        await store.load_entities(ALL)
+
+        assert len(await store.changes(limit=10**30)) == len(ALL)
+
     async def test_a_cursor_may_be_used_again(self, store: StorageAdapter) -> None:
         """It is a place, not a reader."""
         await store.load_entities(ALL)

@@ -140,6 +140,18 @@ class HistoryBatchReadTests:
         assert grid.meta == {"hisStart": grid.rows[0]["ts"], "hisEnd": grid.rows[-1]["ts"]}
         assert his_grid({"a": []}).rows == ()
 
+    async def test_the_grid_keeps_instants_apart(self, store: StorageAdapter) -> None:
+        """H11: in years whose microseconds since 1970 no double tells apart, too."""
+        await store.load_entities([_point("a"), _point("b")])
+        late = dt.datetime(9000, 1, 1, tzinfo=_UTC)
+        later = late + dt.timedelta(microseconds=1)
+        await store.his_write("a", [{"ts": late, "val": 1}])
+        await store.his_write("b", [{"ts": later, "val": 2}])
+
+        grid = his_grid(await store.his_read_batch(["a", "b"], ALWAYS))
+
+        assert [row["ts"] for row in grid.rows] == [late, later]
+
     async def test_points_in_several_zones(self, store: StorageAdapter) -> None:
         """H11, OC 14: an error, but where the zone is told: range and timestamps are in that."""
         await store.load_entities([_point("a", tz="UTC"), _point("b", tz="Tokyo")])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import math
+from importlib import resources
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -29,6 +31,29 @@ from hsorm.storage.protocol import StorageAdapter
 __all__ = ["EXAMPLES", "KindTests"]
 
 _NEW_YORK: Final = ZoneInfo("America/New_York")
+
+
+class _Mode(str, enum.Enum):  # noqa: UP042 - one that prints as `_Mode.AUTO`
+    AUTO = "auto"
+
+
+class _Text(str):
+    """A text like those of numpy."""
+
+    __slots__ = ()
+
+
+class _Timestamp(dt.datetime):
+    """A dateTime like those of pandas."""
+
+
+class _Day(dt.date):
+    """A date like those of libraries that stop the clock."""
+
+
+class _Hour(dt.time):
+    """A time of a subclass."""
+
 
 EXAMPLES: Final[dict[str, Any]] = {
     "marker": MARKER,
@@ -174,6 +199,48 @@ class KindTests:
 
         _check(found, "x", kind)
         _check(found, "y", {"z": [kind]})
+
+    async def test_texts_and_times_of_subclasses_are_what_they_stand_for(
+        self, store: StorageAdapter
+    ) -> None:
+        """§1.1: an enum is its text, whatever it prints as; a timestamp is a dateTime."""
+        text, ts = _Mode.AUTO, _Timestamp(2024, 7, 1, 1, 30, tzinfo=_NEW_YORK)
+        given = {
+            "id": Ref(_Text("a")), _Text("name"): text, "x": [text, {_Text("y"): text}],
+            "n": Number(5, text), "r": Ref(_Text("b"), text), "u": Uri(text),
+            "s": XStr(_Text("Foo"), text), "g": Grid.of([{_Text("y"): text}]), "t": ts,
+            "d": _Day(2024, 7, 1), "h": _Hour(1, 30),
+        }  # fmt: skip
+        expected = {
+            "name": "auto", "x": ["auto", {"y": "auto"}], "n": Number(5, "auto"),
+            "r": Ref("b", "auto"), "u": Uri("auto"), "s": XStr("Foo", "auto"),
+            "g": Grid.of([{"y": "auto"}]), "t": dt.datetime(2024, 7, 1, 1, 30, tzinfo=_NEW_YORK),
+            "d": dt.date(2024, 7, 1), "h": dt.time(1, 30),
+        }  # fmt: skip
+
+        created = await store.create(given)
+
+        for found in (created, await store.read_by_id("a")):
+            for name, value in expected.items():
+                _check(found, name, value)
+                assert type(found[name]) is type(value)
+            assert str(found["name"]) == str(found["n"].unit) == str(found["x"][0]) == "auto"
+        assert await store.read_count('name == "auto" and t->date == 2024-07-01') == 1
+
+    async def test_a_zone_that_others_do_not_know_is_its_offset(
+        self, store: StorageAdapter
+    ) -> None:
+        """K4, F54: what a filter finds is what is read."""
+        with resources.files("tzdata.zoneinfo").joinpath("Asia/Kolkata").open("rb") as file:
+            nameless = ZoneInfo.from_file(file)
+        ts = dt.datetime(2024, 1, 1, 2, tzinfo=nameless)
+
+        created = await store.create({"id": Ref("a"), "x": ts})
+
+        for found in (created, await store.read_by_id("a")):
+            assert found["x"] == ts
+            assert found["x"].tzinfo == ZoneInfo("UTC")
+        assert await store.read_count('x->date == 2023-12-31 and x->tz == "UTC"') == 1
 
     async def test_a_grid_is_checked_in_depth(self, store: StorageAdapter) -> None:
         """§1.1: native numbers and Hayson are taken within a grid, too."""

@@ -193,6 +193,13 @@ class LiveTagTests:
             with pytest.raises(UnknownEntityError):
                 await store.set_live(id, {"curVal": 1})
 
+    async def test_tags_are_looked_at_before_ids(self, store: StorageAdapter) -> None:
+        """What can be told without looking anything up is told first, as in an update."""
+        with pytest.raises(InvalidTagError):
+            await store.set_live("gone", {"area": 1})
+        with pytest.raises(InvalidTagError):
+            await store.set_live_batch({"gone": {"curVal": 1}, "there": {"area": 1}})
+
     async def test_a_batch(self, store: StorageAdapter) -> None:
         """Many entities, ids in every form."""
         await store.load_entities({"id": Ref(f"p{i}")} for i in range(1_200))

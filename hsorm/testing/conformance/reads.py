@@ -58,7 +58,8 @@ class ReadTests:
         assert ids(await store.read("x")) == sorted(written)
 
     @pytest.mark.parametrize(
-        ("limit", "count"), [(0, 0), (-1, 0), (1, 1), (2, 2), (3, 3), (9, 3), (10**30, 3)]
+        ("limit", "count"),
+        [(0, 0), (-1, 0), (1, 1), (2, 2), (3, 3), (9, 3), (10**30, 3), (True, 1)],
     )
     async def test_limit_takes_the_first_of_the_order(
         self, store: StorageAdapter, limit: int, count: int

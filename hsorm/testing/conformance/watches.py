@@ -396,6 +396,16 @@ class WatchTests:
         with pytest.raises(UnknownWatchError):
             await store.watch_poll("mine")
 
+    @pytest.mark.parametrize("dis", ["a\0b", "\ud800", None, 5])
+    async def test_what_is_no_text_for_people(self, store: StorageAdapter, dis: Any) -> None:
+        """On every backend alike: it opens nothing."""
+        with pytest.raises(InvalidWatchError, match="dis is"):
+            await store.watch_sub("mine", ["site-1"], dis=dis)
+        with pytest.raises(InvalidWatchError, match="dis is"):
+            await store.watch_filter("site", "mine", dis=dis)
+        with pytest.raises(UnknownWatchError):
+            await store.watch_poll("mine")
+
     @pytest.mark.parametrize("watch_id", ["", "a\0b", "x" * 1_001, "\ud800"])
     async def test_what_is_no_id(self, store: StorageAdapter, watch_id: str) -> None:
         """On every backend alike."""
