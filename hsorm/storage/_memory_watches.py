@@ -14,10 +14,10 @@ from hsorm.ops.watch import (
     ENDED_KEPT,
     WatchRows,
     already_open,
-    check_watch_id,
+    check_dis,
     has_expired,
+    id_to_join,
     lease_of,
-    new_watch_id,
     on_a_filter,
     report,
 )
@@ -59,13 +59,21 @@ class MemoryWatches:
     # ---- opening and closing --------------------------------------------------------------------
 
     def sub(
-        self, watch_id: str | None, ids: Sequence[str], lease: Any, dis: str, now: dt.datetime
+        self,
+        watch_id: str | None,
+        ids: Sequence[str],
+        lease: Any,
+        dis: str,
+        now: dt.datetime,
+        *,
+        create: bool,
     ) -> WatchRows:
         """Open a watch on ids, or add ids to one; see `Watcher.watch_sub`."""
-        checked = lease_of(lease, watch_id)
-        watch = self._living(watch_id, now)
+        name = id_to_join(watch_id, create=create)
+        checked, dis = lease_of(lease, watch_id), check_dis(dis, watch_id)
+        watch = self._living(name, now) if create else self._get(name, now)
         if watch is None:
-            watch = self._new(watch_id, checked, dis, now)
+            watch = self._new(name, checked, dis, now)
         elif lease is not None:
             watch.lease = checked
         self._ids_only(watch)
@@ -81,18 +89,18 @@ class MemoryWatches:
         self, node: Node, watch_id: str | None, lease: Any, dis: str, now: dt.datetime
     ) -> WatchRows:
         """Open a watch on a filter; see `Watcher.watch_filter`."""
-        checked = lease_of(lease, watch_id)
-        if self._living(watch_id, now) is not None:
-            raise already_open(watch_id)
-        watch = self._new(watch_id, checked, dis, now)
+        name = id_to_join(watch_id)
+        checked, dis = lease_of(lease, watch_id), check_dis(dis, watch_id)
+        if self._living(name, now) is not None:
+            raise already_open(name)
+        watch = self._new(name, checked, dis, now)
         watch.filter = node
         watch.known = set(self._state.index.matching(node))
         return self._rows(watch, sorted(watch.known))
 
-    def _new(self, watch_id: str | None, lease: dt.timedelta, dis: str, now: dt.datetime) -> _Watch:
+    def _new(self, watch_id: str, lease: dt.timedelta, dis: str, now: dt.datetime) -> _Watch:
         self._clear(now - ENDED_KEPT, now)
-        id = new_watch_id() if watch_id is None else watch_id
-        watch = self._open[id] = _Watch(id, dis, lease, now, self._state.log.seq)
+        watch = self._open[watch_id] = _Watch(watch_id, dis, lease, now, self._state.log.seq)
         return watch
 
     def unsub(self, watch_id: str, ids: Sequence[str], now: dt.datetime, *, close: bool) -> None:
@@ -117,11 +125,8 @@ class MemoryWatches:
 
     # ---- living and ended -----------------------------------------------------------------------
 
-    def _living(self, watch_id: str | None, now: dt.datetime) -> _Watch | None:
+    def _living(self, watch_id: str, now: dt.datetime) -> _Watch | None:
         """Return the watch of an id, None where the id is free for a new one."""
-        if watch_id is None:
-            return None
-        check_watch_id(watch_id)
         if watch_id not in self._open and watch_id not in self._ended:
             return None
         return self._get(watch_id, now)

@@ -60,13 +60,15 @@ class RedisWatches(RedisReads, Streams):
         *,
         lease: Duration | None = None,
         dis: str = "",
+        create: bool = True,
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         wanted = [as_ref(id).val for id in ids]
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        name = rules.id_to_join(watch_id, create=create)
         asked = None if lease is None else rules.lease_of(lease, name)
+        dis = rules.check_dis(dis, name)
         await self._sweep_if_due()
-        _, watch = await self._head(name, asked, opens=True, dis=dis)
+        _, watch = await self._head(name, asked, opens=create, dis=dis)
         if watch.filter is not None:
             raise rules.on_a_filter(name)
         found: dict[str, Sequence[bytes]] = {}
@@ -88,8 +90,8 @@ class RedisWatches(RedisReads, Streams):
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         node = parse(filter_str) if isinstance(filter_str, str) else filter_str
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
-        effective = rules.lease_of(lease, name)
+        name = rules.id_to_join(watch_id)
+        effective, dis = rules.lease_of(lease, name), rules.check_dis(dis, name)
         await self._sweep_if_due()
         state, _ = await self._head(name, effective, opens=True, dis=dis, filter=print_filter(node))
         if state != b"new":

@@ -87,14 +87,16 @@ class SqlWatches(SqlPoints, Streams):
         *,
         lease: Duration | None = None,
         dis: str = "",
+        create: bool = True,
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         wanted = [as_ref(id).val for id in ids]
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
+        name = rules.id_to_join(watch_id, create=create)
         asked = None if lease is None else rules.lease_of(lease, name)
+        dis = rules.check_dis(dis, name)
         await self._sweep_if_due()
         async with self._work() as work:
-            watch = await self._find(work, name)
+            watch = await (self._find if create else self._live_watch)(work, name)
             if watch is not None and watch.filter is not None:
                 raise rules.on_a_filter(name)
             now, found = _read(await work.fetch(watching.current_of, ids=as_listed(wanted)))
@@ -121,8 +123,8 @@ class SqlWatches(SqlPoints, Streams):
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         node = parse(filter_str) if isinstance(filter_str, str) else filter_str
-        name = rules.new_watch_id() if watch_id is None else rules.check_watch_id(watch_id)
-        effective = rules.lease_of(lease, name)
+        name = rules.id_to_join(watch_id)
+        effective, dis = rules.lease_of(lease, name), rules.check_dis(dis, name)
         await self._sweep_if_due()
         async with self._work() as work:
             if await self._find(work, name) is not None:

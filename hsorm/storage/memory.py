@@ -255,10 +255,11 @@ class InMemoryAdapter(BaseAdapter, History):
         *,
         lease: Duration | None = None,
         dis: str = "",
+        create: bool = True,
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         self._current()
-        return self._watches.sub(watch_id, _vals(ids), lease, dis, utc_now())
+        return self._watches.sub(watch_id, _vals(ids), lease, dis, utc_now(), create=create)
 
     async def watch_filter(
         self,
