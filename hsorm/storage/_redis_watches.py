@@ -65,8 +65,8 @@ class RedisWatches(RedisReads, Streams):
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         wanted = [as_ref(id).val for id in ids]
         name = rules.id_to_join(watch_id, create=create)
-        asked = None if lease is None else rules.lease_of(lease, name)
-        dis = rules.check_dis(dis, name)
+        asked = None if lease is None else rules.lease_of(lease, watch_id)
+        dis = rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         _, watch = await self._head(name, asked, opens=create, dis=dis)
         if watch.filter is not None:
@@ -91,7 +91,7 @@ class RedisWatches(RedisReads, Streams):
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         node = parse(filter_str) if isinstance(filter_str, str) else filter_str
         name = rules.id_to_join(watch_id)
-        effective, dis = rules.lease_of(lease, name), rules.check_dis(dis, name)
+        effective, dis = rules.lease_of(lease, watch_id), rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         state, _ = await self._head(name, effective, opens=True, dis=dis, filter=print_filter(node))
         if state != b"new":

@@ -92,8 +92,8 @@ class SqlWatches(SqlPoints, Streams):
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         wanted = [as_ref(id).val for id in ids]
         name = rules.id_to_join(watch_id, create=create)
-        asked = None if lease is None else rules.lease_of(lease, name)
-        dis = rules.check_dis(dis, name)
+        asked = None if lease is None else rules.lease_of(lease, watch_id)
+        dis = rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         async with self._work() as work:
             watch = await (self._find if create else self._live_watch)(work, name)
@@ -124,7 +124,7 @@ class SqlWatches(SqlPoints, Streams):
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         node = parse(filter_str) if isinstance(filter_str, str) else filter_str
         name = rules.id_to_join(watch_id)
-        effective, dis = rules.lease_of(lease, name), rules.check_dis(dis, name)
+        effective, dis = rules.lease_of(lease, watch_id), rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         async with self._work() as work:
             if await self._find(work, name) is not None:

@@ -396,6 +396,18 @@ class WatchTests:
         with pytest.raises(UnknownWatchError):
             await store.watch_poll("mine")
 
+    async def test_what_was_not_opened_has_no_id(self, store: StorageAdapter) -> None:
+        """P2: the error names no watch that nobody has ever heard of."""
+        for call in (
+            store.watch_sub(None, [], lease=-1),
+            store.watch_sub(None, [], dis="a\0b"),
+            store.watch_filter("site", lease=-1),
+            store.watch_filter("site", dis="a\0b"),
+        ):
+            with pytest.raises(InvalidWatchError) as caught:
+                await call
+            assert caught.value.watch_id is None
+
     @pytest.mark.parametrize("watch_id", ["", "a\0b", "x" * 1_001, "\ud800"])
     async def test_what_is_no_id(self, store: StorageAdapter, watch_id: str) -> None:
         """On every backend alike."""
