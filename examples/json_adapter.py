@@ -1,50 +1,41 @@
 """A storage adapter of somebody else: entities and history in one JSON file.
 
-What a storage has to decide is in the pure rooms of hsorm: filters, spans, what may be stored, what
-an update does. So an adapter is left with keeping things, and `test_json_adapter.py` beside it
-shows with hsorm's own conformance kit that it answers as all others do. It offers reading,
-navigation, writing, and the history of single points; the rest of `StorageAdapter` it has not.
+What a storage has to decide is in hsorm: what a filter means, what may be stored, what a commit
+does. So this adapter is left with keeping things, in four calls: `_fetch` and `_keep` of entities,
+`_his_items` and `_his_store` of history. `test_json_adapter.py` beside it shows with hsorm's own
+conformance kit that it answers as all others do. It has reading, navigation, commits, live tags and
+history with rollups; priority arrays, watches and the change feed it has not.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
 
 from hsorm.codecs import hayson
-from hsorm.errors import EntityExistsError, UnknownEntityError
-from hsorm.filter import parse
-from hsorm.filter.ast import Node
-from hsorm.filter.evaluate import compile_predicate
-from hsorm.his.checks import check_items, reading_point, writing_point
-from hsorm.his.span import Range, span_of
-from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
-from hsorm.ops import entities as rules
-from hsorm.ops.display import dis_key
-from hsorm.ops.geo import Area, compile_area
-from hsorm.ops.nav import ROOTS, below, nav_rows
-from hsorm.ops.search import compile_search, search_words
+from hsorm.errors import UnknownEntityError
+from hsorm.his import HisPoint, Span
+from hsorm.his.batches import PointItems
+from hsorm.kinds import REMOVE, Entity, Kind, Number
 from hsorm.storage import HisItem
+from hsorm.storage.base import Entities, History, about_entity
 
 __all__ = ["JsonAdapter"]
 
-
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
+_Items: TypeAlias = dict[dt.datetime, Kind]
 
 
-class JsonAdapter:
+class JsonAdapter(Entities, History):
     """Entities and history in a JSON file, read when it is opened and written at each change."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
         self._entities: dict[str, Entity] = {}
-        self._history: dict[str, dict[dt.datetime, Any]] = {}
-        self._mod: dt.datetime | None = None
-
-    # ---- the file -------------------------------------------------------------------------------
+        self._history: dict[str, _Items] = {}
 
     async def connect(self) -> None:
         """Read the file, if there is one."""
@@ -56,141 +47,61 @@ class JsonAdapter:
                 for id, items in stored["history"].items()
             }
 
-    async def close(self) -> None:
-        """Do nothing: everything is in the file already."""
-
-    async def __aenter__(self) -> JsonAdapter:
-        await self.connect()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    def _save(self) -> None:
-        history = {
+    def _save(self, entities: dict[str, Entity], history: dict[str, _Items]) -> None:
+        listed = {
             id: [{"ts": ts, "val": val} for ts, val in items.items()]
-            for id, items in self._history.items()
+            for id, items in history.items()
         }
         beside = self.path.with_suffix(".new")
-        text = hayson.dumps({"entities": list(self._entities.values()), "history": history})
+        text = hayson.dumps({"entities": list(entities.values()), "history": listed})
         beside.write_text(text, "utf-8")
         beside.replace(self.path)  # whole or not at all
+        self._entities, self._history = entities, history
 
-    def _next_mod(self) -> dt.datetime:
-        self._mod = rules.next_mod(_now(), self._mod)
-        return self._mod
+    async def about(self) -> Entity:
+        """Describe the storage."""
+        there = sum("trash" not in entity for entity in self._entities.values())
+        return about_entity("json", "1", there)
 
-    # ---- reading --------------------------------------------------------------------------------
+    # ---- entities -------------------------------------------------------------------------------
 
-    def _there(self) -> dict[str, Entity]:
-        return {id: tags for id, tags in self._entities.items() if "trash" not in tags}
+    async def _fetch(self, ids: Sequence[str] | None = None) -> Mapping[str, Entity]:
+        if ids is None:
+            return self._entities
+        return {id: self._entities[id] for id in ids if id in self._entities}
 
-    async def read(
-        self,
-        filter_str: str | Node,
-        limit: int | None = None,
-        *,
-        sort: str = "id",
-        search: str | None = None,
-        geo: Area | None = None,
-    ) -> list[Entity]:
-        node = parse(filter_str) if isinstance(filter_str, str) else filter_str
-        matches, finds = compile_predicate(node), compile_search(search_words(search))
-        inside = compile_area(geo) if geo is not None else lambda tags: True
-        found = [
-            id
-            for id, tags in sorted(self._there().items())
-            if matches(tags, self._entities.get) and finds(tags) and inside(tags)
-        ]
-        if sort == "dis":
-            found.sort(key=lambda id: dis_key(self._copy(id)))
-        return [self._copy(id) for id in (found if limit is None else found[: max(limit, 0)])]
-
-    def _copy(self, id: str) -> Entity:
-        # By way of its text: callers may change what they get, in any depth.
-        return rules.as_read(hayson.decode_entity(hayson.encode_entity(self._entities[id])))
-
-    async def read_count(
-        self, filter_str: str | Node, *, search: str | None = None, geo: Area | None = None
-    ) -> int:
-        return len(await self.read(filter_str, search=search, geo=geo))
-
-    async def read_by_ids(self, ids: Sequence[Ref | str]) -> list[Entity | None]:
-        there, vals = self._there(), [as_ref(id).val for id in ids]
-        return [self._copy(val) if val in there else None for val in vals]
-
-    async def read_by_id(self, id: Ref | str) -> Entity:
-        (found,) = await self.read_by_ids([id])
-        if found is None:
-            raise UnknownEntityError(as_ref(id).val)
-        return found
-
-    async def nav(self, nav_id: Ref | str | None = None) -> list[Entity]:
-        if nav_id is not None:
-            filter = below(await self.read_by_id(nav_id))
-            return nav_rows(await self.read(filter)) if filter is not None else []
-        levels = [await self.read(filter) for filter in ROOTS]
-        return nav_rows(next((found for found in levels if found), []))
-
-    # ---- writing --------------------------------------------------------------------------------
-
-    async def create(self, entity: Mapping[str, Any]) -> Entity:
-        checked = rules.check_new(entity)
-        if checked["id"].val in self._entities:
-            raise EntityExistsError(checked["id"].val)
-        return self._put(rules.stamp(checked, self._next_mod()))
-
-    async def update(self, entity: Mapping[str, Any]) -> Entity:
-        changes = rules.check_update(entity)
-        return self._put(rules.merge(self._stored(changes["id"].val), changes, self._next_mod()))
-
-    async def delete(self, id: Ref | str) -> None:
-        val = as_ref(id).val
-        self._stored(val)
-        del self._entities[val]
-        self._history.pop(val, None)
-        self._save()
-
-    async def load_entities(self, entities: Iterable[Mapping[str, Any]]) -> int:
-        mod = self._next_mod()
-        loaded = [rules.stamp(rules.check_loaded(entity), mod) for entity in entities]
-        new = {entity["id"].val: entity for entity in loaded}
-        self._entities |= hayson.loads(hayson.dumps(new))
-        self._save()
-        return len(new)
-
-    def _stored(self, id: str) -> Entity:
-        if id not in self._entities:
-            raise UnknownEntityError(id)
-        return self._entities[id]
-
-    def _put(self, entity: Entity) -> Entity:
-        id = entity["id"].val
-        self._entities[id] = hayson.decode_entity(hayson.encode_entity(entity))
-        self._save()
-        return self._copy(id)
+    async def _keep(self, changed: Mapping[str, Entity | None]) -> None:
+        merged = {**self._entities, **changed}
+        entities = {id: entity for id, entity in merged.items() if entity is not None}
+        history = {id: items for id, items in self._history.items() if id in entities}
+        self._save(entities, history)
 
     # ---- history --------------------------------------------------------------------------------
 
-    async def his_read(self, id: Ref | str, range_str: Range) -> list[HisItem]:
-        point = reading_point(await self.read_by_id(id))
-        span = span_of(range_str, point.zone, _now())
+    async def _his_items(
+        self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
+    ) -> list[list[HisItem]]:
         return [
-            {"ts": ts.astimezone(point.zone), "val": _with_unit(val, point.unit)}
-            for ts, val in sorted(self._history.get(point.id, {}).items())
-            if span.start <= ts < span.end
+            [
+                HisItem(ts=ts.astimezone(zone), val=_with_unit(val, point.unit))
+                for ts, val in self._history.get(point.id, {}).items()
+                if span.start <= ts < span.end
+            ][:limit]
+            for point in points
         ]
 
-    async def his_write(self, id: Ref | str, items: Sequence[Mapping[str, Any]]) -> None:
-        entity = await self.read_by_id(id)
-        if items:
-            point = writing_point(entity)
-            kept = self._history.get(point.id, {}) | dict(check_items(point, items))
-            found = sorted((ts, val) for ts, val in kept.items() if val is not REMOVE)
-            most = len(found) if point.most is None else point.most
-            self._history[point.id] = dict(found[max(len(found) - most, 0) :])
-            self._save()
+    async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
+        history = dict(self._history)
+        for id, items in points:
+            if id not in self._entities:
+                raise UnknownEntityError(id)
+            kept = history.get(id, {})
+            if clear is not None:
+                kept = {ts: kept[ts] for ts in kept if not clear.start <= ts < clear.end}
+            kept = kept | dict(items)
+            history[id] = {ts: kept[ts] for ts in sorted(kept) if kept[ts] is not REMOVE}
+        self._save(self._entities, history)
 
 
-def _with_unit(val: Any, unit: str | None) -> Any:
+def _with_unit(val: Kind, unit: str | None) -> Kind:
     return Number(val.val, unit) if isinstance(val, Number) else val

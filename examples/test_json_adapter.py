@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from json_adapter import JsonAdapter
 
-from hsorm.storage.protocol import EntityReader, EntityWriter
+from hsorm.storage.protocol import (
+    Committer,
+    EntityReader,
+    HistoryReader,
+    HistoryWriter,
+    LiveWriter,
+    Navigator,
+)
 from hsorm.testing.conformance import Capability, suite
 
 globals().update(
     suite(
         lambda folder: JsonAdapter(folder / "plant.json"),
         name="JsonAdapter",
-        offers=(EntityReader, EntityWriter, "close", "nav", "his_read", "his_write"),
+        offers=(
+            *(EntityReader, Navigator, Committer, LiveWriter, HistoryReader, HistoryWriter),
+            *("about", "connect", "close"),
+        ),
         capabilities={Capability.DURABLE},
     )
 )

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 from hsorm.codecs import zinc
 from hsorm.errors import (
     HsormError,
-    InvalidWatchError,
     MissingExtraError,
     RequestError,
     SchemaOutdatedError,
@@ -21,7 +20,6 @@ from hsorm.errors import (
     StorageUnavailableError,
     StorageUrlError,
     UnknownEntityError,
-    UnknownWatchError,
 )
 from hsorm.his import HisPoint, Span, his_grid, one_zone, reading_point, span_of
 from hsorm.interop._formats import FORMATS
@@ -36,7 +34,6 @@ __all__ = [
     "Server",
     "error_grid",
     "is_internal",
-    "must_be_open",
     "public_text",
 ]
 
@@ -412,8 +409,7 @@ async def _watch_sub(call: Call) -> Grid:
         dis = _needed(call, str, meta, "watchDis", lack)
         rows = await call.store.watch_sub(None, ids, lease=lease, dis=dis)
     else:
-        await must_be_open(call.store, watch_id)
-        rows = await call.store.watch_sub(watch_id, ids, lease=lease)
+        rows = await call.store.watch_sub(watch_id, ids, lease=lease, create=False)
     grid = Grid.of(rows, _watch_meta(rows))
     # A row an id, of nulls where there is none, and these need a column (P3).
     return grid if grid.cols else Grid(grid.meta, (GridCol("id"),), grid.rows)
@@ -421,19 +417,6 @@ async def _watch_sub(call: Call) -> Grid:
 
 def _watch_meta(rows: WatchRows) -> dict[str, Kind]:
     return {"watchId": rows.watch_id, "lease": Number(rows.lease.total_seconds(), "sec")}
-
-
-async def must_be_open(store: StorageAdapter, watch_id: str) -> None:
-    """Refuse an id that a storage would open a new watch under (P1).
-
-    A client whose watch has been forgotten would wait for ever for the ids that were in it.
-    """
-    try:
-        await store.watch_filter("id==@hsorm-nobody", watch_id)
-    except InvalidWatchError:  # it is open already
-        return
-    await store.watch_unsub(watch_id, (), close=True)
-    raise UnknownWatchError(watch_id)
 
 
 async def _watch_unsub(call: Call) -> Grid:

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from hsorm.errors import HsormError, MissingExtraError, UnknownEntityError, UnknownWatchError
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, Missing, Node, Or, Path
 from hsorm.his import ALWAYS
-from hsorm.interop._ops import must_be_open, public_text
+from hsorm.interop._ops import public_text
 from hsorm.kinds import (
     MARKER,
     NA,
@@ -149,10 +149,13 @@ class HaystackPyStorage:
         An id that no watch has is an error; the adapters of haystack-py open one under it.
         """
         with _errors():
-            if watch_id is not None:
-                await must_be_open(self._store, watch_id)
-            wanted = [_id(ref) for ref in ids]
-            rows = await self._store.watch_sub(watch_id, wanted, lease=_LEASE, dis=dis)
+            rows = await self._store.watch_sub(
+                watch_id,
+                [_id(ref) for ref in ids],
+                lease=_LEASE,
+                dis=dis,
+                create=watch_id is None,
+            )
         return rows.watch_id, _rows(row for row in rows if row)
 
     async def watch_unsub(self, watch_id: str, ids: list[Any], *, close: bool = False) -> None:

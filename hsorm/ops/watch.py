@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hsorm.errors import InvalidWatchError
-from hsorm.kinds import Entity, Ref, is_storable
+from hsorm.errors import InvalidTagError, InvalidWatchError, UnknownWatchError
+from hsorm.kinds import Entity, Ref, is_storable, kind_name
 from hsorm.ops.durations import duration_of
+from hsorm.ops.entities import check_tags
 
 __all__ = [
     "DEFAULT_LEASE",
@@ -21,9 +22,10 @@ __all__ = [
     "Changes",
     "WatchRows",
     "already_open",
-    "asked_for",
+    "check_dis",
     "check_watch_id",
     "has_expired",
+    "id_to_join",
     "lease_of",
     "new_watch_id",
     "on_a_filter",
@@ -113,15 +115,43 @@ def check_watch_id(watch_id: str) -> str:
     return watch_id
 
 
-def asked_for(watch_id: str | None, dis: str) -> str:
-    """Return the id of a watch to open or to add to, a new one for None.
+def id_to_join(watch_id: str | None, *, create: bool = True) -> str:
+    """Return the id of the watch that a call opens or adds to: a new one where None is given.
+
+    Args:
+        watch_id: What the call names.
+        create: Whether it may open a watch.
 
     Raises:
-        InvalidWatchError: The id or the text for people is none that every storage can keep.
+        InvalidWatchError: It is no id; or none is given, and no watch is to be opened.
+        UnknownWatchError: It is no id, so that no such watch can be open, and none is to be opened.
     """
-    if not (isinstance(dis, str) and is_storable(dis)):
-        raise InvalidWatchError(watch_id, f"dis is {dis!r:.80}: give text without U+0000")
-    return new_watch_id() if watch_id is None else check_watch_id(watch_id)
+    if watch_id is None:
+        if not create:
+            raise InvalidWatchError(None, "create=False and no id: give that of an open watch")
+        return new_watch_id()
+    try:
+        return check_watch_id(watch_id)
+    except InvalidWatchError:
+        if create:
+            raise
+        raise UnknownWatchError(watch_id) from None
+
+
+def check_dis(dis: str, watch_id: str | None) -> str:
+    """Return what a watch is for, as it can be stored: a text as a tag may hold it (K20).
+
+    Raises:
+        InvalidWatchError: It is no text, or one that is too long, has U+0000 or half a surrogate
+            pair in it.
+    """
+    try:
+        checked = check_tags({"dis": dis}, "")["dis"]
+    except InvalidTagError as exc:
+        raise InvalidWatchError(watch_id, f"dis: {exc.reason}") from None
+    if not isinstance(checked, str):
+        raise InvalidWatchError(watch_id, f"dis is a {kind_name(checked)}: say it as text")
+    return checked
 
 
 def on_a_filter(watch_id: str) -> InvalidWatchError:

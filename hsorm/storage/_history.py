@@ -20,7 +20,7 @@ from hsorm.his.arrays import Columns, as_arrays, as_frame, as_table, columns_of,
 from hsorm.his.batches import PointItems, all_items, group_records, joined, one_zone
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.span import ALWAYS, Range, Span, span_of
-from hsorm.kinds import Entity, Number, Ref, as_ref
+from hsorm.kinds import REMOVE, Entity, Number, Ref, as_ref
 from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._rollups import Rollups
 from hsorm.storage._shared import at_most, utc_now
@@ -37,6 +37,8 @@ _PAGE: Final = 10_000
 
 _PART: Final = 100_000
 """Items that a writer of any number of items holds at a time."""
+
+_UTC: Final = ZoneInfo("UTC")
 
 _TICK: Final = dt.timedelta(microseconds=1)
 
@@ -60,14 +62,6 @@ class History(Rollups):
         """
 
     @abstractmethod
-    async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
-        """Return the last item of a point before an instant, or none."""
-
-    @abstractmethod
-    async def _his_extent(self, id: str) -> tuple[int, dt.datetime | None, dt.datetime | None]:
-        """Return how many items a point has, and the instants of its first and last."""
-
-    @abstractmethod
     async def _his_store(self, points: Sequence[PointItems], clear: Span | None = None) -> None:
         """Merge checked items into the history of points (by id, each once), all or nothing.
 
@@ -78,6 +72,8 @@ class History(Rollups):
         Raises:
             UnknownEntityError: One of the points was deleted meanwhile.
         """
+
+    # ---- what they may do better ----------------------------------------------------------------
 
     async def _his_store_parts(self, parts: AsyncIterator[list[PointItems]]) -> int:
         """Merge checked items that come in parts, in this order, all or nothing.
@@ -91,21 +87,38 @@ class History(Rollups):
         await self._his_store(points)
         return all_items(points)
 
-    @abstractmethod
+    async def _his_before(self, point: HisPoint, ts: dt.datetime) -> list[HisItem]:
+        """Return the last item of a point before an instant, or none."""
+        (items,) = await self._his_items([point], Span(ALWAYS.start, ts), point.zone, None)
+        return items[-1:]
+
+    async def _his_extent(self, id: str) -> tuple[int, dt.datetime | None, dt.datetime | None]:
+        """Return how many items a point has, and the instants of its first and last."""
+        items = await self._his_stored(id, ALWAYS)
+        return (len(items), items[0]["ts"], items[-1]["ts"]) if items else (0, None, None)
+
     async def _his_remove(self, id: str, span: Span) -> int:
         """Delete the items of a point in a span, and return how many there were."""
+        items = await self._his_stored(id, span)
+        if items:
+            await self._his_store([PointItems(id, [(item["ts"], REMOVE) for item in items])])
+        return len(items)
+
+    async def _his_stored(self, id: str, span: Span) -> list[HisItem]:
+        (items,) = await self._his_items([HisPoint(id, _UTC)], span, _UTC, None)
+        return items
 
     async def _his_beyond(self, point: HisPoint, most: int) -> dt.datetime | None:
         """Return the instant of the newest item of a point but the `most` newest ones, or None."""
         size, _, _ = await self._his_extent(point.id)
         if size <= most:
             return None
-        (items,) = await self._his_items([point], ALWAYS, ZoneInfo("UTC"), None)
+        items = await self._his_stored(point.id, ALWAYS)
         return items[-most - 1]["ts"] if len(items) > most else None
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         """Return the rows of each point in a span as columns, oldest first."""
-        found = await self._his_items(points, span, ZoneInfo("UTC"), None)
+        found = await self._his_items(points, span, _UTC, None)
         return [columns_of((item["ts"], item["val"]) for item in items) for items in found]
 
     async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
@@ -181,7 +194,7 @@ class History(Rollups):
         """Read history into an Arrow table; see `HistoryReader.his_arrow`."""
         listed = [ids] if isinstance(ids, (str, Ref)) else ids
         points = await self._reading_points(list(dict.fromkeys(map(_val, listed))))
-        zone = one_zone(points, tz) if points or tz else ZoneInfo("UTC")
+        zone = one_zone(points, tz) if points or tz else _UTC
         span = span_of(range_str, zone, utc_now())
         found = await self._his_columns(points, span)
         with paused_gc():

@@ -14,8 +14,9 @@ from hsorm.ops.watch import (
     ENDED_KEPT,
     WatchRows,
     already_open,
-    asked_for,
+    check_dis,
     has_expired,
+    id_to_join,
     lease_of,
     on_a_filter,
     report,
@@ -58,12 +59,19 @@ class MemoryWatches:
     # ---- opening and closing --------------------------------------------------------------------
 
     def sub(
-        self, watch_id: str | None, ids: Sequence[str], lease: Any, dis: str, now: dt.datetime
+        self,
+        watch_id: str | None,
+        ids: Sequence[str],
+        lease: Any,
+        dis: str,
+        now: dt.datetime,
+        *,
+        create: bool,
     ) -> WatchRows:
         """Open a watch on ids, or add ids to one; see `Watcher.watch_sub`."""
-        name = asked_for(watch_id, dis)
-        checked = lease_of(lease, name)
-        watch = self._living(name, now)
+        name = id_to_join(watch_id, create=create)
+        checked, dis = lease_of(lease, watch_id), check_dis(dis, watch_id)
+        watch = self._living(name, now) if create else self._get(name, now)
         if watch is None:
             watch = self._new(name, checked, dis, now)
         elif lease is not None:
@@ -81,8 +89,8 @@ class MemoryWatches:
         self, node: Node, watch_id: str | None, lease: Any, dis: str, now: dt.datetime
     ) -> WatchRows:
         """Open a watch on a filter; see `Watcher.watch_filter`."""
-        name = asked_for(watch_id, dis)
-        checked = lease_of(lease, name)
+        name = id_to_join(watch_id)
+        checked, dis = lease_of(lease, watch_id), check_dis(dis, watch_id)
         if self._living(name, now) is not None:
             raise already_open(name)
         watch = self._new(name, checked, dis, now)

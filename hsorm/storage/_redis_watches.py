@@ -61,13 +61,15 @@ class RedisWatches(RedisReads, Streams):
         *,
         lease: Duration | None = None,
         dis: str = "",
+        create: bool = True,
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         wanted = id_texts(ids)
-        name = rules.asked_for(watch_id, dis)
-        asked = None if lease is None else rules.lease_of(lease, name)
+        name = rules.id_to_join(watch_id, create=create)
+        asked = None if lease is None else rules.lease_of(lease, watch_id)
+        dis = rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
-        _, watch = await self._head(name, asked, opens=True, dis=dis)
+        _, watch = await self._head(name, asked, opens=create, dis=dis)
         if watch.filter is not None:
             raise rules.on_a_filter(name)
         found: dict[str, Sequence[bytes]] = {}
@@ -89,8 +91,8 @@ class RedisWatches(RedisReads, Streams):
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         node = node_of(filter_str)
-        name = rules.asked_for(watch_id, dis)
-        effective = rules.lease_of(lease, name)
+        name = rules.id_to_join(watch_id)
+        effective, dis = rules.lease_of(lease, watch_id), rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         state, _ = await self._head(name, effective, opens=True, dis=dis, filter=print_filter(node))
         if state != b"new":

@@ -88,14 +88,16 @@ class SqlWatches(SqlPoints, Streams):
         *,
         lease: Duration | None = None,
         dis: str = "",
+        create: bool = True,
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one; see `Watcher.watch_sub`."""
         wanted = id_texts(ids)
-        name = rules.asked_for(watch_id, dis)
-        asked = None if lease is None else rules.lease_of(lease, name)
+        name = rules.id_to_join(watch_id, create=create)
+        asked = None if lease is None else rules.lease_of(lease, watch_id)
+        dis = rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         async with self._work() as work:
-            watch = await self._find(work, name)
+            watch = await (self._find if create else self._live_watch)(work, name)
             if watch is not None and watch.filter is not None:
                 raise rules.on_a_filter(name)
             now, found = _read(await work.fetch(watching.current_of, ids=as_listed(wanted)))
@@ -122,8 +124,8 @@ class SqlWatches(SqlPoints, Streams):
     ) -> WatchRows:
         """Open a watch on whatever matches a filter; see `Watcher.watch_filter`."""
         node = node_of(filter_str)
-        name = rules.asked_for(watch_id, dis)
-        effective = rules.lease_of(lease, name)
+        name = rules.id_to_join(watch_id)
+        effective, dis = rules.lease_of(lease, watch_id), rules.check_dis(dis, watch_id)
         await self._sweep_if_due()
         async with self._work() as work:
             if await self._find(work, name) is not None:

@@ -781,6 +781,7 @@ class Watcher(Protocol):
         *,
         lease: Duration | None = None,
         dis: str = "",
+        create: bool = True,
     ) -> WatchRows:
         """Open a watch on entities, or add entities to one.
 
@@ -790,14 +791,17 @@ class Watcher(Protocol):
             lease: How long the watch lives without being asked: one minute unless told otherwise,
                 an hour at most (P2).
             dis: What the watch is for, for people.
+            create: Whether an id never used opens a watch. A server says no: who adds to a watch
+                that has been forgotten must hear of it, and not wait for what else was in it.
 
         Returns:
             A row for each of `ids`, in their order: the entity as it is now, `{}` where there is
             none or it is in the trash (P3). Changes from now on are for `watch_poll` (OC 29).
 
         Raises:
-            UnknownWatchError: The watch has ended (P1).
-            InvalidWatchError: It is a watch on a filter; or the id, the lease or `dis` is none.
+            UnknownWatchError: The watch has ended, or there is none and none is to be opened (P1).
+            InvalidWatchError: It is a watch on a filter; the id or the lease is none; `dis` cannot
+                be stored; or there is no id, and no watch is to be opened.
         """
         ...
 
@@ -826,7 +830,8 @@ class Watcher(Protocol):
         Raises:
             FilterSyntaxError: The text is no filter.
             UnknownWatchError: A watch of this id has ended.
-            InvalidWatchError: There is a watch of this id; or the id, the lease or `dis` is none.
+            InvalidWatchError: There is a watch of this id; the id or the lease is none; or `dis`
+                cannot be stored.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from hs_py import grid as hs_grid
 from hs_py import kinds as hs
 from hs_py.errors import HaystackError
 from hs_py.filter import parse as hs_parse
+from hs_py.storage import protocol as hs_protocol
 
 from hsorm import InMemoryAdapter, parse
 from hsorm.interop.haystack_py import HaystackPyStorage, from_hs, node_from_hs, to_hs
@@ -96,6 +98,23 @@ def fails(act: Callable[[], object]) -> bool:
     return False
 
 
+def check_protocol() -> None:
+    """Every method of its protocol is there, with its parameters and their defaults."""
+    asked = {
+        name: method
+        for name, method in inspect.getmembers(hs_protocol.StorageAdapter, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert len(asked) == 12
+    for name, method in asked.items():
+        assert shape_of(getattr(HaystackPyStorage, name)) == shape_of(method), name
+
+
+def shape_of(method: Callable[..., object]) -> list[tuple[str, object, object]]:
+    found = inspect.signature(method).parameters.values()
+    return [(one.name, one.kind, one.default) for one in found]
+
+
 async def check_storage() -> None:
     entities: list[Entity] = [{"id": Ref("s"), "site": MARKER, "dis": "S"}]
     storage = HaystackPyStorage(InMemoryAdapter(entities))
@@ -127,4 +146,5 @@ async def failure(call: Awaitable[object]) -> HaystackError | None:
 if __name__ == "__main__":
     check_values()
     check_filters()
+    check_protocol()
     asyncio.run(check_storage())

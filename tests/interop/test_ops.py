@@ -42,7 +42,10 @@ async def test_adding_to_a_watch_opens_none(backend: Backend) -> None:
     added = await run(store, "watchSub", rows("q", watchId=id))
     with pytest.raises(UnknownWatchError):
         await run(store, "watchSub", rows("p", watchId="w-never"))
+    with pytest.raises(UnknownWatchError) as caught:
+        await run(store, "watchSub", rows("p", watchId="w-never"))
 
+    assert caught.value.state == "unknown"  # the first one has left no trace
     assert added.meta["watchId"] == id
     assert [row["id"] for row in added.rows] == [Ref("q")]
     polled = await run(store, "watchPoll", rows(watchId=id, refresh=MARKER))

@@ -8,15 +8,16 @@ import sys
 import uvicorn
 
 from devices_app.database import make_engine, upgrade
-from devices_app.main import make_app
 
 
-async def main(port: int) -> None:
+async def prepare() -> None:
+    """Bring the tables up: once, and not in each of the processes that serve."""
     engine = make_engine()
     await upgrade(engine)
-    server = uvicorn.Server(uvicorn.Config(make_app(engine), host="127.0.0.1", port=port))
-    await server.serve()
     await engine.dispose()
 
 
-asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 8_000))
+if __name__ == "__main__":
+    asyncio.run(prepare())
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8_000
+    uvicorn.run("devices_app.main:make_app", factory=True, host="127.0.0.1", port=port)

@@ -4,37 +4,56 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
 
-from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import joinedload
 
+from devices_app.database import make_engine
 from devices_app.models import Device, Upload, User
 from devices_app.reports import daily_peaks
+from devices_app.schemas import DeviceShown, NewDevice, NewUser, Reading, Received, UserShown
 from hsorm import MARKER, Number, Ref
 from hsorm.codecs import hayson
-from hsorm.errors import HsormError, UnknownEntityError
-from hsorm.storage import bind
+from hsorm.errors import (
+    ConflictError,
+    EntityExistsError,
+    HsormError,
+    StorageError,
+    StorageUnavailableError,
+    UnknownEntityError,
+)
+from hsorm.ops.entities import check_entity
+from hsorm.storage import StorageAdapter, bind
+
+router = APIRouter()
 
 
-class NewUser(BaseModel):
-    name: str
+def make_app(engine: AsyncEngine | None = None) -> FastAPI:
+    """Return the application over an engine, which it closes at its end."""
+    engine = make_engine() if engine is None else engine
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    app = FastAPI(title="Devices", lifespan=lifespan)
+    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
+    app.add_exception_handler(HsormError, refuse)
+    app.add_exception_handler(IntegrityError, refuse_again)
+    app.add_exception_handler(RequestValidationError, refuse_request)
+    app.include_router(router)
+    return app
 
 
-class NewDevice(BaseModel):
-    id: str
-    serial: str
-    tags: dict[str, Any] = {}
-
-
-class Reading(BaseModel):
-    ts: dt.datetime
-    kw: float
+# ---- what requests have ---------------------------------------------------------------------
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
@@ -47,6 +66,14 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
+def get_store(session: Session) -> StorageAdapter:
+    """hsorm's storage in the session: what it writes is part of the request's transaction."""
+    return bind(session)
+
+
+Store = Annotated[StorageAdapter, Depends(get_store)]
+
+
 async def get_user(session: Session, x_user: Annotated[str, Header()]) -> User:
     """Tell who asks. (Do this in a better way.)"""
     found = await session.scalar(select(User).where(User.name == x_user))
@@ -57,26 +84,29 @@ async def get_user(session: Session, x_user: Annotated[str, Header()]) -> User:
 
 CurrentUser = Annotated[User, Depends(get_user)]
 
+Range = Annotated[str, Query(description="A day, two of them, or today, lastWeek and the like")]
 
-def make_app(engine: AsyncEngine) -> FastAPI:
-    """Return the application over an engine."""
-    app = FastAPI(title="Devices")
-    app.state.sessions = async_sessionmaker(engine, expire_on_commit=False)
-    app.add_exception_handler(HsormError, refuse)
-    app.add_exception_handler(IntegrityError, refuse_again)
-    app.post("/users", status_code=201)(add_user)
-    app.post("/devices", status_code=201)(add_device)
-    app.get("/devices")(find_devices)
-    app.post("/devices/{id}/readings", status_code=201)(add_readings)
-    app.get("/devices/{id}/readings")(read_readings)
-    app.get("/peaks")(read_peaks)
-    return app
+
+# ---- errors ---------------------------------------------------------------------------------
+
+_STATUS: Final = {UnknownEntityError: 404, EntityExistsError: 409, ConflictError: 409}
 
 
 async def refuse(request: Request, exc: Exception) -> JSONResponse:
     """Say what hsorm says: what is wrong with a filter, an item, an id."""
-    status = 404 if isinstance(exc, UnknownEntityError) else 422
+    if isinstance(exc, StorageUnavailableError):
+        return JSONResponse({"detail": "the database cannot be reached: try again later"}, 503)
+    if isinstance(exc, StorageError):
+        raise exc  # a fault of ours, and for our log
+    status = next((code for kind, code in _STATUS.items() if isinstance(exc, kind)), 422)
     return JSONResponse({"detail": str(exc)}, status)
+
+
+async def refuse_request(request: Request, exc: Exception) -> JSONResponse:
+    """Say what FastAPI says, but for what was sent: Python reads NaN in JSON, and writes none."""
+    assert isinstance(exc, RequestValidationError)
+    told = [{name: error[name] for name in ("type", "loc", "msg")} for error in exc.errors()]
+    return JSONResponse({"detail": told}, 422)
 
 
 async def refuse_again(request: Request, exc: Exception) -> JSONResponse:
@@ -84,21 +114,29 @@ async def refuse_again(request: Request, exc: Exception) -> JSONResponse:
     return JSONResponse({"detail": "there is one already"}, 409)
 
 
-async def add_user(new: NewUser, session: Session) -> dict[str, Any]:
+# ---- routes ---------------------------------------------------------------------------------
+
+
+@router.post("/users", status_code=201)
+async def add_user(new: NewUser, session: Session) -> UserShown:
     """Add somebody."""
     user = User(name=new.name)
     session.add(user)
     await session.flush()
-    return {"id": user.id, "name": user.name}
+    return UserShown(id=user.id, name=user.name)
 
 
-async def add_device(new: NewDevice, session: Session, user: CurrentUser) -> dict[str, Any]:
+@router.post("/devices", status_code=201)
+async def add_device(
+    new: NewDevice, session: Session, store: Store, user: CurrentUser
+) -> DeviceShown:
     """Add a device, and in the same transaction the point that has its power."""
-    device = Device(
-        id=new.id, serial=new.serial, owner_id=user.id, tags=hayson.decode_entity(new.tags)
-    )
+    # As strict as hsorm is with entities of its own: what is an id, a tag's name, a value.
+    tags = check_entity({**new.tags, "id": Ref(new.id)})
+    del tags["id"]
+    device = Device(id=new.id, serial=new.serial, owner_id=user.id, tags=tags)
     session.add(device)
-    await bind(session).create(
+    await store.create(
         {
             "id": Ref(f"{new.id}.power"),
             "dis": f"{new.serial} power",
@@ -112,20 +150,28 @@ async def add_device(new: NewDevice, session: Session, user: CurrentUser) -> dic
     return shown(device, user)
 
 
-async def find_devices(session: Session, filter: str = "id or not id") -> list[dict[str, Any]]:
+@router.get("/devices")
+async def find_devices(
+    session: Session,
+    filter: Annotated[str | None, Query(examples=['meter and geoCity=="Oslo"'])] = None,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+) -> list[DeviceShown]:
     """Find devices by a Haystack filter over their tags, in a statement of the application's."""
     query = (
         select(Device)
-        .where(Device.tags.matches(filter))
         .options(joinedload(Device.owner))
         .order_by(Device.city, Device.id)
+        .limit(limit)
     )
+    if filter is not None:
+        query = query.where(Device.tags.matches(filter))
     return [shown(device, device.owner) for device in await session.scalars(query)]
 
 
+@router.post("/devices/{id}/readings", status_code=201)
 async def add_readings(
-    id: str, readings: list[Reading], session: Session, user: CurrentUser
-) -> dict[str, Any]:
+    id: str, readings: list[Reading], session: Session, store: Store, user: CurrentUser
+) -> Received:
     """Keep readings, and who sent them: both, or neither."""
     if await session.get(Device, id) is None:
         raise HTTPException(404, f"there is no device {id}")
@@ -133,27 +179,29 @@ async def add_readings(
         Upload(device_id=id, user_id=user.id, readings=len(readings), at=dt.datetime.now(dt.UTC))
     )
     items = [{"ts": reading.ts, "val": Number(reading.kw, "kW")} for reading in readings]
-    await bind(session).his_write(f"{id}.power", items)
-    return {"readings": len(items)}
+    await store.his_write(f"{id}.power", items)
+    return Received(readings=len(items))
 
 
-async def read_readings(id: str, session: Session, range: str = "today") -> list[dict[str, Any]]:
+@router.get("/devices/{id}/readings")
+async def read_readings(id: str, store: Store, range: Range = "today") -> list[Reading]:
     """Read the readings of a day, or of any range that Haystack knows."""
-    items = await bind(session).his_read(f"{id}.power", range)
-    return [{"ts": item["ts"], "kw": item["val"].val} for item in items]
+    items = await store.his_read(f"{id}.power", range)
+    return [Reading(ts=item["ts"], kw=item["val"].val) for item in items]
 
 
-async def read_peaks(session: Session, range: str = "today") -> dict[str, dict[str, float]]:
+@router.get("/peaks")
+async def read_peaks(store: Store, range: Range = "today") -> dict[str, dict[str, float]]:
     """Read the greatest power of each device on each day of a range."""
-    return await daily_peaks(bind(session), range)
+    return await daily_peaks(store, range)
 
 
-def shown(device: Device, owner: User) -> dict[str, Any]:
-    """Return a device as JSON."""
-    return {
-        "id": device.id,
-        "serial": device.serial,
-        "city": device.city,
-        "owner": owner.name,
-        "tags": {name: hayson.encode(val) for name, val in device.tags.items()},
-    }
+def shown(device: Device, owner: User) -> DeviceShown:
+    """Return a device as an answer has it."""
+    return DeviceShown(
+        id=device.id,
+        serial=device.serial,
+        city=device.city,
+        owner=owner.name,
+        tags={name: hayson.encode(val) for name, val in device.tags.items()},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -127,6 +128,40 @@ async def test_what_is_there_already_is_kept(client: httpx.AsyncClient) -> None:
 
     assert (again.status_code, twice.status_code) == (409, 409)
     assert device["tags"] == _METER
+
+
+async def test_a_request_is_checked_before_anything_is_kept(client: httpx.AsyncClient) -> None:
+    """By FastAPI what it knows of, by hsorm what is a tag."""
+    await _add(client, "meter-1", _METER)
+    for tags in ({"Bad Name": 1}, {"a": {"_kind": "nope"}}, {"a": "nul \0"}):
+        assert (await _add(client, "meter-2", tags)).status_code == 422
+    assert (await _add(client, "no id", {})).status_code == 422
+    for reading in (
+        '{"ts": "2024-03-01T10:00:00Z", "kw": NaN}',
+        '{"ts": "2024-03-01T10:00:00", "kw": 1}',
+    ):
+        sent = await client.post(
+            "/devices/meter-1/readings",
+            content=f"[{reading}]",
+            headers={"content-type": "application/json"},
+        )
+        assert sent.status_code == 422
+
+    first = await client.get("/devices", params={"limit": 1})
+    assert [device["id"] for device in first.json()] == ["meter-1"]
+
+
+async def test_a_fault_of_the_database_is_no_text_for_clients(tmp_path: Path) -> None:
+    """Here one without tables."""
+    app = make_app(make_engine(f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}"))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://t") as made,
+    ):
+        answer = await made.get("/devices/meter-1/readings")
+
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
 
 
 async def test_an_answer_comes_after_the_commit(engine: AsyncEngine) -> None:

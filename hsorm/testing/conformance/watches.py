@@ -396,15 +396,17 @@ class WatchTests:
         with pytest.raises(UnknownWatchError):
             await store.watch_poll("mine")
 
-    @pytest.mark.parametrize("dis", ["a\0b", "\ud800", None, 5])
-    async def test_what_is_no_text_for_people(self, store: StorageAdapter, dis: Any) -> None:
-        """On every backend alike: it opens nothing."""
-        with pytest.raises(InvalidWatchError, match="dis is"):
-            await store.watch_sub("mine", ["site-1"], dis=dis)
-        with pytest.raises(InvalidWatchError, match="dis is"):
-            await store.watch_filter("site", "mine", dis=dis)
-        with pytest.raises(UnknownWatchError):
-            await store.watch_poll("mine")
+    async def test_what_was_not_opened_has_no_id(self, store: StorageAdapter) -> None:
+        """P2: the error names no watch that nobody has ever heard of."""
+        for call in (
+            store.watch_sub(None, [], lease=-1),
+            store.watch_sub(None, [], dis="a\0b"),
+            store.watch_filter("site", lease=-1),
+            store.watch_filter("site", dis="a\0b"),
+        ):
+            with pytest.raises(InvalidWatchError) as caught:
+                await call
+            assert caught.value.watch_id is None
 
     @pytest.mark.parametrize("watch_id", ["", "a\0b", "x" * 1_001, "\ud800"])
     async def test_what_is_no_id(self, store: StorageAdapter, watch_id: str) -> None:
@@ -413,6 +415,66 @@ class WatchTests:
             await store.watch_sub(watch_id, ["site-1"])
         with pytest.raises(InvalidWatchError):
             await store.watch_filter("site", watch_id)
+
+    @pytest.mark.parametrize(
+        "watch_id", ["never", "", "a\0b", pytest.param("x" * 1_001, id="long")]
+    )
+    async def test_a_watch_to_add_to_is_not_opened(
+        self, store: StorageAdapter, watch_id: str
+    ) -> None:
+        """P1: never a silent new watch where the caller wants none."""
+        await store.load_entities(ALL)
+
+        for call in (
+            store.watch_sub(watch_id, ["site-1"], create=False),
+            store.watch_poll(watch_id),
+            store.watch_sub(watch_id, [], create=False),
+        ):
+            with pytest.raises(UnknownWatchError) as caught:
+                await call
+            assert (caught.value.watch_id, caught.value.state) == (watch_id, "unknown")
+
+    async def test_an_id_that_was_not_opened_is_free(self, store: StorageAdapter) -> None:
+        """P1: having been asked for leaves no trace of it."""
+        with pytest.raises(UnknownWatchError):
+            await store.watch_sub("mine", ["site-1"], create=False)
+
+        assert (await store.watch_sub("mine", ["site-1"])).watch_id == "mine"
+
+    async def test_a_watch_to_add_to(self, store: StorageAdapter) -> None:
+        """P1: as any other call; one that has ended is told from one that never was."""
+        await store.load_entities(ALL)
+        watch = await store.watch_sub("mine", ["site-1"])
+        rows = await store.watch_sub("mine", ["ahu-1"], create=False, lease=120)
+        await store.update({"id": Ref("ahu-1"), "x": MARKER})
+        seen = await told(store, "mine")
+        await store.watch_unsub(watch.watch_id, [], close=True)
+        with pytest.raises(UnknownWatchError) as caught:
+            await store.watch_sub("mine", ["site-1"], create=False)
+
+        assert (ids(rows), rows.lease) == (["ahu-1"], dt.timedelta(minutes=2))
+        assert seen == (["ahu-1"], [])
+        assert caught.value.state == "closed"
+
+    async def test_a_watch_that_is_neither_named_nor_opened(self, store: StorageAdapter) -> None:
+        """There is nothing to add to."""
+        with pytest.raises(InvalidWatchError):
+            await store.watch_sub(None, ["site-1"], create=False)
+
+    @pytest.mark.parametrize(
+        "dis", ["a\0b", "\ud800", 5, None, pytest.param("x" * 32_768, id="long")]
+    )
+    async def test_what_a_watch_cannot_be_for(self, store: StorageAdapter, dis: Any) -> None:
+        """K20: a text as other texts; nothing is opened."""
+        for call in (
+            store.watch_sub("mine", ["site-1"], dis=dis),
+            store.watch_filter("site", "mine", dis=dis),
+        ):
+            with pytest.raises(InvalidWatchError, match="dis") as caught:
+                await call
+            assert caught.value.watch_id == "mine"
+        with pytest.raises(UnknownWatchError):
+            await store.watch_poll("mine")
 
     async def test_ended_watches_are_forgotten(self, store: StorageAdapter) -> None:
         """By `prune`; living ones go on."""
