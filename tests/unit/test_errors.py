@@ -33,6 +33,7 @@ _ERRORS: list[tuple[errors.HsormError, str]] = [
     (errors.InvalidWatchError(None, "lease: 0"), "watch: lease: 0"),
     (errors.InvalidCursorError("x"), "'x' is no cursor of this change feed: give back"),
     (errors.CursorExpiredError("x"), "the cursor 'x' is too old, removals"),
+    (errors.ViewWriteError("Site", "inserted"), "a Site cannot be inserted by the session"),
 ]
 
 
