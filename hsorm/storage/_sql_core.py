@@ -127,7 +127,7 @@ class SqlCore(BaseAdapter, ABC):
             raise ValueError(f'create is "auto" or "never", not {create!r}')
         self.engine, self.dialect = engine, engine.dialect
         self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
-        self.url = safe_url(engine.url)
+        self.url = safe_url(engine.url, prefix=prefix, schema=schema)
         self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
         self._indexes, self._index_search = self._declared(index_tags), index_search
         self._create = create
