@@ -225,6 +225,15 @@ class Tables:
     tag_index: TagIndex | None
     word_index: WordIndex | None
 
+    def names_on(self, dialect: str) -> set[str]:
+        """Return the names of what the migrations make in a database of a dialect."""
+        models = (self.entities, self.history, self.live, self.point_arrays, self.removals)
+        names = {table.name for table in models}
+        names |= {self.history_changes.name, self.watches.name, self.watch_ids.name}
+        if dialect == "sqlite" and self.tag_index is not None:
+            names |= {self.change_clock.name, self.tag_index.table.name}
+        return names
+
 
 def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = None) -> Tables:
     """Attach the tables to a MetaData.
