@@ -34,7 +34,9 @@ from hsorm.sql.triggers import keep_triggers
 from hsorm.sql.types import Instant, Tags
 from hsorm.sql.word_index import WordIndex, make_word_index
 
-__all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables", "only_on"]
+__all__ = ["EntityMixin", "HistoryMixin", "Tables", "is_ours", "make_tables", "only_on"]
+
+_OURS: Final = "hsorm"
 
 _ID: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Ids are compared by code point on every database (rule K12, OC 3)."""
@@ -309,7 +311,13 @@ def _attach(table: Any, metadata: MetaData, prefix: str, schema: str | None) -> 
         if (dialect := only_on(index)) is not None:
             index.ddl_if(dialect=dialect)  # the condition is not copied along
         index.name = quoted_name(f"{prefix}{index.name}", None)
+    copy.info[_OURS] = True
     return copy
+
+
+def is_ours(table: Table) -> bool:
+    """Tell whether `make_tables` made a table."""
+    return _OURS in table.info
 
 
 def only_on(index: Index) -> str | None:
