@@ -12,14 +12,14 @@ import warnings
 from logging.config import fileConfig
 from typing import Any
 
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import URL, Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import context
 from hsorm.sql.alembic_host import included
 from hsorm.sql.migrate import VERSION_TABLE, Settings, prepare
-from hsorm.sql.urls import engine_url, server_settings
+from hsorm.sql.urls import Target, server_settings, target_of
 
 config = context.config
 if config.file_config.has_section("loggers"):
@@ -33,7 +33,18 @@ def setting(name: str, default: Any = None) -> Any:
     return arguments.get(name) or config.attributes.get(name) or default
 
 
-prefix, schema = setting("prefix", ""), setting("schema")
+def target() -> Target:
+    """The database, and which tables in it, by its URL."""
+    found = arguments.get("url") or os.environ.get("HSORM_URL")
+    if not found:
+        raise SystemExit("which database? Set HSORM_URL, or give -x url=postgresql://…")
+    return target_of(found)
+
+
+connection = None if context.is_offline_mode() else config.attributes.get("connection")
+named = target() if connection is None else None
+prefix = setting("prefix") or (named.prefix if named else "")
+schema = setting("schema") or (named.schema if named else None)
 for extension in ("timescale", "postgis"):
     if setting(extension, "auto") not in ("auto", "require", "off"):
         raise SystemExit(f"{extension}={setting(extension)}: auto, require or off")
@@ -72,8 +83,8 @@ def run(connection: Connection | None, **options: Any) -> None:
         context.run_migrations()
 
 
-async def run_on_url() -> None:
-    plain, settings = server_settings(engine_url(url()))
+async def run_on(url: URL) -> None:
+    plain, settings = server_settings(url)
     given = {"server_settings": settings} if settings else {}  # nothing that SQLite knows of
     engine = create_async_engine(plain, poolclass=NullPool, connect_args=given)
     try:
@@ -84,16 +95,9 @@ async def run_on_url() -> None:
         await engine.dispose()
 
 
-def url() -> str:
-    found = arguments.get("url") or os.environ.get("HSORM_URL")
-    if not found:
-        raise SystemExit("which database? Set HSORM_URL, or give -x url=postgresql://…")
-    return str(found)
-
-
-if context.is_offline_mode():
-    run(None, url=engine_url(url()), literal_binds=True)
-elif config.attributes.get("connection") is not None:
-    run(config.attributes["connection"])
+if named is None:
+    run(connection)
+elif context.is_offline_mode():
+    run(None, url=named.url, literal_binds=True)
 else:
-    asyncio.run(run_on_url())
+    asyncio.run(run_on(named.url))

@@ -6,7 +6,6 @@ import asyncio
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+
+from benchmarks._pythons import pythons, version_of
 
 __all__ = [
     "Haystack",
@@ -92,11 +93,8 @@ def _environment(name: str, wanted: list[str]) -> Path | None:
 
 def _pythons() -> Iterator[str]:
     named = os.environ.get("HSORM_BENCH_PYTHON313")
-    known = [named, shutil.which("python3.13"), sys.executable]
-    installed = Path.home().glob(".pyenv/versions/3.13*/bin/python")
-    for python in (*filter(None, known), *map(str, installed)):
-        check = "import sys; sys.exit(sys.version_info < (3, 13))"
-        if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode == 0:
+    for python in (*filter(None, [named]), sys.executable, *pythons("3.13")):
+        if (version_of(python) or (0, 0)) >= (3, 13):
             yield python
 
 

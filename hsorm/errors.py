@@ -37,6 +37,7 @@ __all__ = [
     "StorageUrlError",
     "UnknownEntityError",
     "UnknownWatchError",
+    "ViewWriteError",
 ]
 
 
@@ -495,3 +496,23 @@ class MissingExtraError(HsormError, ImportError):
 
     def __str__(self) -> str:
         return f'{self.what} needs {self.package}: pip install "hsorm[{self.extra}]"'
+
+
+class ViewWriteError(HsormError, TypeError):
+    """A row of a class over an `entity_view` that was to be written with a session.
+
+    Attributes:
+        name: The class.
+        what: What was to be done with the row.
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(name, what)
+        self.name, self.what = name, what
+
+    def __str__(self) -> str:
+        return (
+            f"a {self.name} cannot be {self.what} by the session: the rows of a view are read, not "
+            "written; create, update and delete the entity by a storage in the same session, "
+            "hsorm.storage.bind(session)"
+        )

@@ -47,8 +47,22 @@ def upgrade() -> None:
         op.alter_column(f"{prefix}entities", "changed", server_default=default, schema=schema)
     name = f"{prefix}entities"
     op.create_index(f"{name}_changed", name, ["changed", "id"], schema=schema)
+    if on_postgresql and not op.get_context().as_sql:
+        _drop_functions_left()
     for statement in _postgresql_triggers() if on_postgresql else _sqlite_triggers():
         op.execute(statement)
+
+
+def _drop_functions_left() -> None:
+    """Drop functions of tables that were dropped by hand, which leaves them behind.
+
+    Of this very schema, for those of another one on the search path have tables; so not in a
+    script, which cannot know it. Not OR REPLACE: what somebody else has made would stay theirs.
+    """
+    prefix, _ = _names()
+    quote = op.get_context().dialect.identifier_preparer.quote
+    for name in _FUNCTIONS:
+        op.execute(f"DROP FUNCTION IF EXISTS {_schema()}.{quote(f'{prefix}hsorm_{name}')} CASCADE")
 
 
 def _let_nobody_write() -> None:

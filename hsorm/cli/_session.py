@@ -80,12 +80,13 @@ class Session:
 
         from hsorm.errors import StorageUrlError
         from hsorm.redis_ops import urls
-        from hsorm.sql.urls import engine_url, safe_url
+        from hsorm.sql.urls import safe_url, target_of
 
-        if urls.is_redis(self.url):
-            return urls.safe_url(self.url)
         try:
-            return safe_url(engine_url(self.url))
+            if urls.is_redis(self.url):
+                found = urls.target_of(self.url)
+                return urls.safe_url(found.url, found.prefix or urls.DEFAULT_PREFIX)
+            return safe_url(**target_of(self.url)._asdict())
         except (ArgumentError, StorageUrlError):
             return self.url
 

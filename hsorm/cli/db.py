@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -68,7 +69,8 @@ async def status(session: Session) -> None:
     if found == store.head:
         session.say("Up to date.")
         return
-    session.say(f"Behind: run `hsorm --url {url} db upgrade`")
+    # Quoted, for a shell has uses of its own for `?` and `&`.
+    session.say(f"Behind: run `hsorm --url {quote(url)} db upgrade`")
     session.exit_code = 1
 
 
@@ -123,12 +125,7 @@ async def distribute(
         raise UsageError("--columnar-after is of partitions: give --partition, too")
     given = {"partition": partition, "columnar_after": columnar_after}
     if sql:
-        from sqlalchemy import MetaData
-
-        from hsorm.sql.citus import distribution
-        from hsorm.sql.models import make_tables
-
-        session.write(distribution(make_tables(MetaData()), **given).script)
+        session.write(_distribution(session, **given))
         return
     async with _postgres(session, "Citus is an extension of it") as store:
         await store.distribute_history(**given)
@@ -198,6 +195,19 @@ async def policy_run(
         session.say(f"Deleted {run.dropped:,} items.")
     else:
         session.say(f"Dropped {run.dropped:,} chunks, compressed {run.compressed:,}.")
+
+
+def _distribution(session: Session, **given: str | None) -> str:
+    """Return what would be run on the tables that the URL names."""
+    from sqlalchemy import MetaData
+
+    from hsorm.sql.citus import distribution
+    from hsorm.sql.models import make_tables
+    from hsorm.sql.urls import target_of
+
+    target = target_of(session.url)
+    tables = make_tables(MetaData(), prefix=target.prefix, schema=target.schema)
+    return distribution(tables, **given).script
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypedDict
 
 import typer
 
@@ -18,6 +18,7 @@ from hsorm.cli._output import (
     grid_of,
     write_grid,
 )
+from hsorm.cli._places import GeoTagOption, NearOption, WithinOption, area_of
 from hsorm.cli._session import Session, UsageError
 from hsorm.errors import UnknownEntityError
 from hsorm.kinds import Entity, as_ref, is_tag_name
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
+    from hsorm.ops.geo import Area
     from hsorm.storage.protocol import StorageAdapter
 
 __all__ = ["add_to", "check_filter", "chosen_columns", "show_entities", "show_tree"]
@@ -66,6 +68,9 @@ async def read(
             show_default=False,
         ),
     ] = None,
+    near: NearOption = None,
+    within: WithinOption = None,
+    geo_tag: GeoTagOption = None,
     cols: Annotated[
         str | None,
         typer.Option(
@@ -95,33 +100,41 @@ async def read(
         raise UsageError("--count counts all that match: it goes with no limit, order or columns")
     check_filter(filter)
     search_words(search)
+    besides: _Besides = {"search": search, "geo": area_of(near, within, geo_tag)}
     async with session.storage_or(source or ()) as store:
         if explain:
-            await _explain(session, store, filter, limit, search)
+            await _explain(session, store, filter, limit, besides)
             return
         if count:
-            session.write(str(await store.read_count(filter, search=search)))
+            session.write(str(await store.read_count(filter, **besides)))
             return
         if format is not None:
-            found = await store.read(filter, limit, sort=sort, search=search)
+            found = await store.read(filter, limit, sort=sort, **besides)
             write_grid(session, grid_of(found, names), format)
             return
         most = TABLE_ROWS + 1 if limit is None else limit
-        found = await store.read(filter, most, sort=sort, search=search)
+        found = await store.read(filter, most, sort=sort, **besides)
         cut = limit is None and len(found) > TABLE_ROWS
         # With a limit of 0 nothing is found, however many match.
-        total = await store.read_count(filter, search=search) if cut or limit == 0 else len(found)
+        total = await store.read_count(filter, **besides) if cut or limit == 0 else len(found)
     show_entities(session, found[:TABLE_ROWS] if cut else found, total, cols=names)
 
 
+class _Besides(TypedDict):
+    """What is asked for besides the filter."""
+
+    search: str | None
+    geo: Area | None
+
+
 async def _explain(
-    session: Session, store: StorageAdapter, filter: str, limit: int | None, search: str | None
+    session: Session, store: StorageAdapter, filter: str, limit: int | None, besides: _Besides
 ) -> None:
     from hsorm.storage.protocol import Explainer
 
     if not isinstance(store, Explainer):
         raise UsageError("--explain: a storage in memory has no SQL and no plan")
-    session.write(str(await store.explain(filter, limit, search=search)))
+    session.write(str(await store.explain(filter, limit, **besides)))
 
 
 def check_filter(filter: str) -> None:
@@ -397,6 +410,7 @@ _EXAMPLES: dict[Callable[..., Coroutine[Any, Any, None]], tuple[str, ...]] = {
         """read 'ahu and siteRef->geoCity == "Oslo"' --json""",
         """read 'point and unit == "kW"' --cols id,dis,equipRef""",
         "read point --search 'ahu disch'",
+        "read site --near 42.36,-71.06,5km",
         "read 'equip and not vav and area > 1000ft²' --count",
         "read 'point and equipRef->ahu' --from plant.zinc --csv",
     ),

@@ -274,8 +274,13 @@ def eastward(west: float, lng: float) -> float:
 
 # ---- polygons -----------------------------------------------------------------------------------
 
-Edge: TypeAlias = tuple[float, float, float, float]
-"""The western end of an edge as longitude and latitude, and how far it goes eastward and north."""
+Edge: TypeAlias = tuple[float, float, float, float, float]
+"""The meridians of an edge's western and eastern end, the latitude of the western one, and how far
+it goes eastward and north.
+
+Which meridians it meets is told by the first two alone, which nothing has rounded: a place between
+two edges would be south of one of them only.
+"""
 
 
 def edges_of(polygon: Polygon) -> list[Edge]:
@@ -285,9 +290,14 @@ def edges_of(polygon: Polygon) -> list[Edge]:
         turn = _turn(one, other)
         if turn == 0:  # along a meridian
             continue
-        (base, west), (end, _) = (one, other) if turn > 0 else (other, one)
-        edges.append((west, base, abs(turn), end - base))
+        (base, west), (end, east) = (one, other) if turn > 0 else (other, one)
+        edges.append((_meridian(west), _meridian(east), base, abs(turn), end - base))
     return edges
+
+
+def _meridian(lng: float) -> float:
+    """Return the one name of a meridian that has two."""
+    return -180.0 if lng == 180 else lng
 
 
 def _pairs(polygon: Polygon) -> list[tuple[_Place, _Place]]:
@@ -297,8 +307,11 @@ def _pairs(polygon: Polygon) -> list[tuple[_Place, _Place]]:
 
 def _turn(one: _Place, other: _Place) -> float:
     """Return how many degrees an edge goes eastward, by the shorter way."""
-    degrees = eastward(one[1], other[1])
-    return degrees if degrees <= 180 else degrees - 360
+    # Not by `eastward`, which rounds a very short way back to a whole turn.
+    degrees = other[1] - one[1]
+    if degrees > 180:
+        return degrees - 360
+    return degrees + 360 if degrees <= -180 else degrees
 
 
 def _check_ring(polygon: Polygon) -> None:
@@ -315,11 +328,11 @@ def _check_ring(polygon: Polygon) -> None:
 
 def _crossed(edges: list[Edge], lat: float, lng: float) -> int:
     """Count the edges that are met on the way north: an odd number from inside of the ring."""
-    count = 0
-    for west, base, width, rise in edges:
-        east = eastward(west, lng)
+    count, lng = 0, _meridian(lng)
+    for west, east, base, width, rise in edges:
         # With its western end and without its eastern one: a corner belongs to one edge.
-        if east < width and base + rise * (east / width) > lat:
+        met = west <= lng < east if west <= east else lng >= west or lng < east
+        if met and base + rise * (eastward(west, lng) / width) > lat:
             count += 1
     return count
 

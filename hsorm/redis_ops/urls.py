@@ -57,8 +57,8 @@ def target_of(url: str) -> Target:
     return Target(urlunsplit(parts._replace(query=urlencode(query, doseq=True))), prefix)
 
 
-def safe_url(url: str) -> str:
-    """Return a URL without its password, and without parameters, for messages."""
+def safe_url(url: str, prefix: str = DEFAULT_PREFIX) -> str:
+    """Return a URL without its password, and of parameters with the prefix alone, for messages."""
     # A password that spoils a URL may hold any of its signs: then leave out all before the host.
     plain = re.sub(r"(?<=://)[^@/?#]*[/?#].*@", "***@", url, flags=re.DOTALL)
     try:
@@ -67,7 +67,8 @@ def safe_url(url: str) -> str:
     except ValueError:
         return url.partition("://")[0] + "://…"
     shown = f"{user}:***@{host}" if parts.password else (f"{user}@{host}" if user else host)
-    return urlunsplit((parts.scheme, shown, parts.path, "", ""))
+    query = "" if prefix == DEFAULT_PREFIX else urlencode({"prefix": prefix})
+    return urlunsplit((parts.scheme, shown, parts.path, query, ""))
 
 
 def check_prefix(prefix: str) -> str:

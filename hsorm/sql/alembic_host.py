@@ -9,7 +9,8 @@ In its `env.py` a host gives what one of these returns to `context.configure`:
 
 Either way autogenerate sees no difference in our tables, leaves alone what only the database knows
 of (our version table, side tables, indexes that people declare), and writes our types with their
-imports. docs/migrations.md shows both.
+imports. docs/migrations.md shows both. A host with several storages gives the options of one to
+the call for the next: `included(metadata, prefix="b_", **included(metadata, prefix="a_"))`.
 """
 
 from __future__ import annotations
@@ -41,12 +42,14 @@ from hsorm.sql.migrate import (
     revision_of,
     script_folder,
 )
-from hsorm.sql.models import OBJ, make_tables, only_on
+from hsorm.sql.models import OBJ, is_ours, make_tables, only_on
 from hsorm.sql.types import Tags
 
 __all__ = ["beside", "downgrade", "included", "run_beside", "upgrade"]
 
 _OPTION: Final = "hsorm"
+_INCLUDED: Final = "hsorm_included"
+_BESIDE: Final = "hsorm_beside"
 _MODULE: Final = "hsorm.sql.alembic_host"
 _TYPES: Final = Tags.__module__
 _PLUGIN: Final = "hsorm.tables"
@@ -78,16 +81,18 @@ def included(
         timescale: Whether history becomes a hypertable, in the revision that makes it.
         postgis: Whether entities get a geography column, in the revision that makes it.
         own: Other options for `context.configure`; `include_name`, `include_object` and
-            `render_item` are asked where ours have nothing to say.
+            `render_item` are asked where ours have nothing to say. Or those of another storage, as
+            this or `beside` has returned them.
 
     Raises:
-        ValueError: A table of the host's has the name of one of ours.
+        ValueError: A table of the host's has the name of one of ours, or this storage is among the
+            options already.
     """
     names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden, metadata, own)
     plugins = own.get("autogenerate_plugins") or ["alembic.autogenerate.*"]
-    options["autogenerate_plugins"] = [*plugins, _PLUGIN]
-    options[_OPTION] = names.settings(timescale, postgis)
+    options["autogenerate_plugins"] = [*plugins, *({_PLUGIN} - set(plugins))]
+    options[_INCLUDED] = [*own.get(_INCLUDED, ()), names.settings(timescale, postgis)]
     return options
 
 
@@ -113,11 +118,11 @@ def beside(
         own: Other options, as in `included`.
 
     Raises:
-        ValueError: A table of the host's has the name of one of ours.
+        ValueError: As in `included`.
     """
     names, metadata = _joined(metadata, prefix, schema)
     options = _options(names, names.hidden | names.tables, metadata, own)
-    options[_OPTION] = names.settings(timescale, postgis)
+    options[_BESIDE] = [*own.get(_BESIDE, ()), names.settings(timescale, postgis)]
     return options
 
 
@@ -133,14 +138,15 @@ def run_beside() -> None:
         RuntimeError: The options of `beside` were not given to `context.configure`.
     """
     host = alembic.context.get_context()
-    settings = host.opts.get(_OPTION)
-    if settings is None:
+    storages = host.opts.get(_BESIDE)
+    if storages is None:
         raise RuntimeError("give hsorm.sql.alembic_host.beside(…) to context.configure first")
     if getattr(host.opts.get("fn"), "__name__", "") != "upgrade":
         return  # of the commands only this one is to change anything
     since = alembic.context.get_x_argument(as_dictionary=True).get("hsorm_from")
     with _transaction(host):
-        _run(host, settings, "upgrade", "head", since)
+        for settings in storages:
+            _run(host, settings, "upgrade", "head", since)
 
 
 def _transaction(host: MigrationContext) -> AbstractContextManager[Any]:
@@ -338,11 +344,15 @@ def _options(
     names: _Names, unseen: frozenset[_Key], metadata: Sequence[MetaData], own: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the options of `context.configure`, the host's own among them."""
-    theirs = {None, *(key[0] for key in _keys(metadata) if key not in names.tables)}
+    for settings in (*own.get(_INCLUDED, ()), *own.get(_BESIDE, ())):
+        if (settings["prefix"], settings["schema"]) == (names.prefix, names.schema):
+            raise ValueError(f"the tables {names.prefix}… are given twice: one prefix for each")
+    storages = names.tables | _tables_of_storages(metadata)
+    theirs = {None, *(key[0] for key in _keys(metadata) if key not in storages)}
     options = {
         **own,
         "target_metadata": metadata,
-        "include_name": _include_name(names, unseen, theirs, own),
+        "include_name": _include_name(names, unseen, storages, theirs, own),
         "include_object": _include_object(names, unseen, own.get("include_object")),
         "render_item": _render_item(own.get("render_item")),
     }
@@ -351,14 +361,26 @@ def _options(
     return options
 
 
+def _tables_of_storages(metadata: Sequence[MetaData]) -> Set[_Key]:
+    """Return the tables of all storages that are among the host's."""
+    tables = [table for each in metadata for table in each.tables.values()]
+    return {(table.schema, table.name) for table in tables if is_ours(table)}
+
+
 def _include_name(
-    names: _Names, unseen: frozenset[_Key], theirs: set[str | None], options: dict[str, Any]
+    names: _Names,
+    unseen: frozenset[_Key],
+    storages: Set[_Key],
+    theirs: set[str | None],
+    options: dict[str, Any],
 ) -> Callable[..., bool]:
     """Return what tells whether something in the database is looked at at all.
 
     Args:
         names: What is ours.
         unseen: The tables that are not looked at.
+        storages: The tables of all storages. Of those of another one its own filter has a say,
+            which is among the options.
         theirs: The schemas of the host's tables; the rest of the database is other people's, and
             would seem to be there to be dropped.
         options: The host's.
@@ -373,9 +395,11 @@ def _include_name(
                 return name == names.schema or name in theirs
         if type_ == "table" and name is not None:
             schema = parent_names.get("schema_name")
-            if (schema, name) in names.tables - unseen:
+            key = schema, name
+            if key in names.tables - unseen:
                 return True
-            if (schema, name) in unseen or (schema == names.schema and schema not in theirs):
+            alone = schema == names.schema and schema not in theirs
+            if key in unseen or (alone and key not in storages):
                 return False
         return own is None or bool(own(name, type_, parent_names))
 
@@ -474,16 +498,18 @@ def _compare(
     context: AutogenContext, upgrade_ops: UpgradeOps, schemas: Sequence[Any]
 ) -> PriorityDispatchResult:
     """Ask for our own revisions where the tables are behind, instead of for tables one by one."""
-    settings = context.opts[_OPTION]
-    names = {"prefix": settings["prefix"], "schema": settings["schema"]}
-    ours = _Names.of(**names).tables
-    if not ours <= {(table.schema, table.name) for table in context.sorted_tables}:
-        # Another of several databases: Alembic keeps options from one to the next.
-        return PriorityDispatchResult.CONTINUE
-    found = revision_of(_connection(context.migration_context), **names)
-    if found is None or found < HEAD:
-        others = [op for op in upgrade_ops.ops if not _is_about(op, ours)]
-        upgrade_ops.ops[:] = [_Step(found, HEAD, settings), *others]
+    there = {(table.schema, table.name) for table in context.sorted_tables}
+    steps: list[MigrateOperation] = []
+    for settings in context.opts[_INCLUDED]:
+        names = {"prefix": settings["prefix"], "schema": settings["schema"]}
+        ours = _Names.of(**names).tables
+        if not ours <= there:
+            continue  # another of several databases: Alembic keeps options from one to the next
+        found = revision_of(_connection(context.migration_context), **names)
+        if found is None or found < HEAD:
+            upgrade_ops.ops[:] = [op for op in upgrade_ops.ops if not _is_about(op, ours)]
+            steps.append(_Step(found, HEAD, settings))
+    upgrade_ops.ops[:0] = steps
     return PriorityDispatchResult.CONTINUE
 
 

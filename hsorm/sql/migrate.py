@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
 
+    from hsorm.sql.models import Tables
+
 __all__ = [
     "HEAD",
     "VERSION_TABLE",
     "Extension",
     "Settings",
     "config",
+    "gap_in",
     "prepare",
     "revision_of",
     "script_folder",
@@ -133,6 +136,37 @@ def prepare(context: MigrationContext, schema: str | None) -> None:
 
 def _has_schema(connection: Connection | None, schema: str) -> bool:
     return connection is not None and inspect(connection).has_schema(schema)
+
+
+def gap_in(connection: Connection, tables: Tables, found: str | None) -> str | None:
+    """Return what the tables lack for their revision, and what to do; None where it is nothing.
+
+    Somebody dropped some by hand, or restored them without the version table.
+
+    Args:
+        connection: Of the database, after the revision was looked up on it.
+        tables: Those that are to be there.
+        found: Their revision.
+    """
+    if found not in (None, HEAD):
+        return None  # other tables than these
+    schema = tables.entities.schema
+    version = f"{tables.entities.name.removesuffix('entities')}{VERSION_TABLE}"
+    ours, there = tables.names_on(connection.dialect.name), inspect(connection)
+    names = set(there.get_table_names(schema=schema))
+    missing, left = ", ".join(sorted(ours - names)), ", ".join(sorted(ours & names))
+    if found is not None and missing:
+        anew = ", ".join(filter(None, (version, left)))
+        return (
+            f"there is no table {missing}, though {version} says {found}: restore it from a "
+            f"backup, or, to begin anew, drop {anew} and run `hsorm db upgrade`"
+        )
+    if found is None and left and version not in names:
+        return (
+            f"there is {left}, but no {version} that says of which revision: restore that, too, "
+            "or name tables that are yours with a prefix; docs/migrations.md says more"
+        )
+    return None
 
 
 def revision_of(

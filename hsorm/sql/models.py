@@ -34,7 +34,9 @@ from hsorm.sql.triggers import keep_triggers
 from hsorm.sql.types import Instant, Tags
 from hsorm.sql.word_index import WordIndex, make_word_index
 
-__all__ = ["EntityMixin", "HistoryMixin", "Tables", "make_tables", "only_on"]
+__all__ = ["EntityMixin", "HistoryMixin", "Tables", "is_ours", "make_tables", "only_on"]
+
+_OURS: Final = "hsorm"
 
 _ID: Final = Text().with_variant(Text(collation="C"), "postgresql")
 """Ids are compared by code point on every database (rule K12, OC 3)."""
@@ -225,6 +227,15 @@ class Tables:
     tag_index: TagIndex | None
     word_index: WordIndex | None
 
+    def names_on(self, dialect: str) -> set[str]:
+        """Return the names of what the migrations make in a database of a dialect."""
+        models = (self.entities, self.history, self.live, self.point_arrays, self.removals)
+        names = {table.name for table in models}
+        names |= {self.history_changes.name, self.watches.name, self.watch_ids.name}
+        if dialect == "sqlite" and self.tag_index is not None:
+            names |= {self.change_clock.name, self.tag_index.table.name}
+        return names
+
 
 def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = None) -> Tables:
     """Attach the tables to a MetaData.
@@ -300,7 +311,13 @@ def _attach(table: Any, metadata: MetaData, prefix: str, schema: str | None) -> 
         if (dialect := only_on(index)) is not None:
             index.ddl_if(dialect=dialect)  # the condition is not copied along
         index.name = quoted_name(f"{prefix}{index.name}", None)
+    copy.info[_OURS] = True
     return copy
+
+
+def is_ours(table: Table) -> bool:
+    """Tell whether `make_tables` made a table."""
+    return _OURS in table.info
 
 
 def only_on(index: Index) -> str | None:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    event,
     func,
     or_,
     select,
@@ -31,8 +32,9 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, foreign, relationship, remote
+from sqlalchemy.orm import Mapped, foreign, object_session, relationship, remote
 
+from hsorm.errors import ViewWriteError
 from hsorm.filter.ast import Node
 from hsorm.kinds import MARKER, REMOVE, Entity, Number, Ref
 from hsorm.ops.live import LIVE_TAGS
@@ -64,13 +66,36 @@ _T = TypeVar("_T")
 class EntityView:
     """What each class over an `entity_view` has: `id`, `tags`, and `live`, its live tags.
 
-    Its rows are read, not written: change entities by a storage (`hsorm.storage.bind`).
+    Its rows are read, not written: change entities by a storage (`hsorm.storage.bind`). A flush of
+    one that is new, changed or deleted is a ViewWriteError.
     """
 
     if TYPE_CHECKING:
         id: Mapped[str]
         tags: Mapped[Entity]
         live: Mapped[Entity | None]
+
+
+# At the flush, where SQLAlchemy has one place for whatever is done to rows: by itself it would
+# insert into `entities` what is none, delete past a storage, and do nothing of an update.
+
+
+@event.listens_for(EntityView, "before_insert", propagate=True)
+def _refuse_insert(mapper: Any, connection: Any, row: EntityView) -> None:
+    raise ViewWriteError(type(row).__name__, "inserted")
+
+
+@event.listens_for(EntityView, "before_update", propagate=True)
+def _refuse_update(mapper: Any, connection: Any, row: EntityView) -> None:
+    # Also called where a list of the host's own rows changed, which refer to this one.
+    session = object_session(row)
+    if session is not None and session.is_modified(row, include_collections=False):
+        raise ViewWriteError(type(row).__name__, "updated")
+
+
+@event.listens_for(EntityView, "before_delete", propagate=True)
+def _refuse_delete(mapper: Any, connection: Any, row: EntityView) -> None:
+    raise ViewWriteError(type(row).__name__, "deleted")
 
 
 def entity_view(tables: Tables, filter: str | Node, name: str | None = None) -> Subquery:

@@ -30,7 +30,7 @@ from hsorm.redis_ops.keys import Bucket, Layout, is_possible, meta_key, tags_for
 from hsorm.redis_ops.scripts import FIND, SET_FIELDS
 from hsorm.redis_ops.terms import Indexed, Indexes, check_indexes
 from hsorm.redis_ops.transactions import FieldsError, Put, StaleError, Transactions
-from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, target_of
+from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, safe_url, target_of
 from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
 from hsorm.storage.protocol import Create
 
@@ -69,7 +69,7 @@ class RedisCore(BaseAdapter):
         target = target_of(redis_url)
         self.prefix = check_prefix(prefix or target.prefix or DEFAULT_PREFIX)
         self.server = Server(target.url)
-        self.url = self.server.url
+        self.url = safe_url(target.url, self.prefix)
         self._create = create
         self._wanted_buckets = buckets
         self._declared = check_indexes(index_tags or {})

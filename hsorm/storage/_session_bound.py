@@ -88,10 +88,10 @@ class SessionBound(SqlAdapter):
             url = safe_url(self._host.engine.url)
             raise StorageUrlError(url, f"a session over {self._host.dialect.name}, not {dialect}")
         self.tables, self.dialect = found, self._host.dialect
-        self.url = safe_url(self._host.engine.url)
         # Of the tables as they are: they may have been given instead of names.
         prefix = found.entities.name.removesuffix("entities")
         self._names = {"prefix": prefix, "schema": found.entities.schema}
+        self.url = safe_url(self._host.engine.url, **self._names)
         self._indexes, self._index_search = [], False
         self._create, self._owns_engine, self._connected = "never", False, True
         self._connecting, self._last_mod = asyncio.Lock(), None

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Executable, Index, MetaData, Select
+from sqlalchemy import Connection, Executable, Index, MetaData, Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.codecs import hayson
-from hsorm.errors import CodecError, SchemaOutdatedError
+from hsorm.errors import CodecError, SchemaOutdatedError, StorageError
 from hsorm.kinds import Entity, Ref, is_storable
 from hsorm.ops.entities import as_read, next_mod
 from hsorm.ops.live import LIVE_TAGS, split
@@ -127,7 +127,7 @@ class SqlCore(BaseAdapter, ABC):
             raise ValueError(f'create is "auto" or "never", not {create!r}')
         self.engine, self.dialect = engine, engine.dialect
         self.tables = make_tables(MetaData(), prefix=prefix, schema=schema)
-        self.url = safe_url(engine.url)
+        self.url = safe_url(engine.url, prefix=prefix, schema=schema)
         self._names: dict[str, Any] = {"prefix": prefix, "schema": schema}
         self._indexes, self._index_search = self._declared(index_tags), index_search
         self._create = create
@@ -161,10 +161,22 @@ class SqlCore(BaseAdapter, ABC):
     head = migrate.HEAD
 
     async def revision(self) -> str | None:
-        """Return the revision of the tables, None where there are none; see `hsorm.sql.migrate`."""
+        """Return the revision of the tables, None where there are none; see `hsorm.sql.migrate`.
+
+        Raises:
+            StorageError: Some of the tables are there and some are not; the error says which.
+        """
+
+        def look(connection: Connection) -> tuple[str | None, str | None]:
+            found = migrate.revision_of(connection, **self._names)
+            return found, migrate.gap_in(connection, self.tables, found)
+
         with database_errors(self.url):
             async with self.engine.connect() as connection:
-                return await connection.run_sync(migrate.revision_of, **self._names)
+                found, gap = await connection.run_sync(look)
+        if gap is not None:
+            raise StorageError(f"{self.url}: {gap}")
+        return found
 
     async def upgrade(
         self, *, timescale: migrate.Extension = "auto", postgis: migrate.Extension = "auto"

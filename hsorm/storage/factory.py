@@ -33,7 +33,8 @@ def open_storage(
     Args:
         url: `memory://`, `sqlite:///file.db` (or `sqlite:////absolute/file.db`), or
             `postgresql://user:password@host/database`, or `redis://host` (`rediss://` with TLS).
-            None is HSORM_URL, or else `hsorm.db` in the current folder.
+            None is HSORM_URL, or else `hsorm.db` in the current folder. `?prefix=` names one of
+            several storages in a database, on PostgreSQL `?schema=`, too.
         create: `"auto"` makes or upgrades tables on connecting, `"never"` raises instead.
         index_tags: Tags to index on connecting, with the kind of their values, as in
             `{"area": "number"}`; memory indexes what filters compare by itself.
@@ -55,11 +56,15 @@ def open_storage(
         case "memory":
             return InMemoryAdapter()
         case "sqlite":
-            from hsorm.sql.urls import sqlite_path
+            from hsorm.sql.urls import sqlite_path, target_of
             from hsorm.storage.sqlite import SqliteAdapter
 
             return SqliteAdapter(
-                sqlite_path(url), create=create, index_tags=index_tags, index_search=index_search
+                sqlite_path(url),
+                create=create,
+                prefix=target_of(url).prefix,
+                index_tags=index_tags,
+                index_search=index_search,
             )
         case "postgres" | "postgresql":
             from hsorm.storage.timescale import TimescaleAdapter

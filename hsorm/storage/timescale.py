@@ -21,7 +21,19 @@ from functools import cached_property
 from itertools import tee
 from typing import Any, Self, TypeAlias, overload
 
-from sqlalchemy import Boolean, Executable, Index, Select, Table, Text, column, func, select, table
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Executable,
+    Index,
+    Select,
+    Table,
+    Text,
+    column,
+    func,
+    select,
+    table,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.schema import CreateIndex, CreateTable, DropIndex
@@ -51,7 +63,7 @@ from hsorm.sql.models import Tables
 from hsorm.sql.search import search_index
 from hsorm.sql.statements import Search
 from hsorm.sql.templates import Template, template_of
-from hsorm.sql.urls import engine_url, safe_url, server_settings
+from hsorm.sql.urls import Target, safe_url, server_settings, target_of
 from hsorm.storage._copy_in import columns_of, copy_by_asyncpg, count_of
 from hsorm.storage._dberrors import database_errors, detail_of, sqlstate_of
 from hsorm.storage._host import AnySession, AsyncHost, SyncHost
@@ -112,7 +124,8 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
 
     Args:
         dsn: `postgresql://user:password@host/database` (or `postgres://`); None is TIMESCALE_DSN.
-            `?options=-c statement_timeout=5s` sets what the server has settings for.
+            `?options=-c statement_timeout=5s` sets what the server has settings for, `?prefix=hs_`
+            and `schema=plant` are as the arguments, which count where both are given.
         engine: An engine of the host's own over asyncpg, instead of a dsn; it stays open on close.
             Turn `jit` off on it (`server_settings`), or filters over refs may take thrice as long.
         read_engine: An engine of the host's own over asyncpg, to a replica of the same database:
@@ -158,12 +171,13 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
     ) -> None:
         if asyncpg is None:
             raise MissingExtraError("TimescaleAdapter", "asyncpg", "postgres")
+        target = _target(dsn) if engine is None else Target(engine.url, "", None)
         super().__init__(
-            _engine(dsn) if engine is None else _checked(engine, dsn),
+            _engine(target.url) if engine is None else _checked(engine, dsn),
             owns_engine=engine is None,
             create=create,
-            prefix=prefix,
-            schema=schema,
+            prefix=prefix or target.prefix,
+            schema=target.schema if schema is None else schema,
             index_tags=index_tags,
             index_search=index_search,
         )
@@ -751,14 +765,18 @@ def _checked(engine: AsyncEngine, dsn: str | None) -> AsyncEngine:
     return engine
 
 
-def _engine(dsn: str | None) -> AsyncEngine:
+def _target(dsn: str | None) -> Target:
     dsn = dsn or os.environ.get("TIMESCALE_DSN")
     if not dsn:
         reason = "no dsn: give postgresql://user@host/database, or set TIMESCALE_DSN"
         raise StorageUrlError("", reason)
-    url = engine_url(dsn)
-    if url.get_backend_name() != "postgresql":
+    found = target_of(dsn)
+    if found.url.get_backend_name() != "postgresql":
         raise StorageUrlError(dsn, "no PostgreSQL: postgresql://user@host/database")
+    return found
+
+
+def _engine(url: URL) -> AsyncEngine:
     url, settings = server_settings(url)
     return create_async_engine(
         url,

@@ -15,6 +15,17 @@ def test_the_sql_is_printed_without_a_database(hsorm: Hsorm) -> None:
     assert parted.out.endswith("now() - interval '6 months', 'columnar');\n")
 
 
+def test_the_sql_is_of_the_tables_that_the_url_names(hsorm: Hsorm) -> None:
+    url = "postgresql://nobody@nowhere/db?prefix=hs_&schema=plant"
+
+    result = hsorm("-u", url, "db", "distribute", "--partition", "1mo", "--sql")
+
+    assert result.code == 0
+    assert "create_distributed_table('plant.hs_history', 'point_id');\n" in result.out
+    assert "ALTER TABLE plant.hs_history RENAME TO hs_history_unpartitioned;\n" in result.out
+    assert "metadata('plant.hs_entities', " in result.out
+
+
 def test_without_citus_it_is_one_clear_error(hsorm: Hsorm, fresh_postgres_url: str) -> None:
     hsorm("db", "upgrade", "-u", fresh_postgres_url)
 

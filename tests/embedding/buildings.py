@@ -41,6 +41,12 @@ class Site(EntityView, Base):
     built = date_tag("yearBuilt")
     mod = datetime_tag("mod")
     equips: Mapped[list[Equip]] = referred_by(lambda: Equip, "siteRef")
+    leases: Mapped[list[Lease]] = relationship(
+        lambda: Lease,
+        primaryjoin=lambda: Site.id == Lease.site_id,
+        foreign_keys=lambda: Lease.site_id,
+        overlaps="site",
+    )
 
 
 class Equip(EntityView, Base):

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.orm import Session, aliased, joinedload, lazyload, selectinload
 
 from hsorm import MARKER, Number, Ref
-from hsorm.errors import FilterSyntaxError
+from hsorm.errors import FilterSyntaxError, ViewWriteError
 from hsorm.kinds import Entity
 from hsorm.sql.views import entity_view
 from hsorm.storage import bind
@@ -275,6 +275,38 @@ def test_a_view_is_not_written(session: Session) -> None:
     session.expire(oslo)
 
     assert oslo.area == 5
+
+
+def test_a_row_of_a_view_is_not_flushed(session: Session) -> None:
+    """SQLAlchemy would insert what is no entity, lose a change, and delete past the storage."""
+
+    def insert() -> None:
+        session.add(Site(id="new"))
+
+    def update() -> None:
+        session.get_one(Site, "oslo").tags = {"site": MARKER}
+
+    def delete() -> None:
+        session.delete(session.get_one(Site, "oslo"))
+
+    writes = {"inserted": insert, "updated": update, "deleted": delete}
+    for what, write in writes.items():
+        write()
+        with pytest.raises(ViewWriteError, match=rf"a Site cannot be {what}.*bind\(session\)"):
+            session.flush()
+        session.rollback()
+
+    assert {"oslo", "bergen"} == set(session.scalars(select(Site.id)))
+
+
+def test_what_refers_to_a_row_of_a_view_is_flushed(session: Session) -> None:
+    """And a view that has a list of the host's rows is not changed with it."""
+    oslo = session.get_one(Site, "oslo")
+    oslo.leases.append(Lease(id=9, tenant="Ann"))
+    oslo.tags = oslo.tags
+    session.flush()
+
+    assert session.get_one(Lease, 9).site_id == "oslo"
 
 
 def test_a_wrong_filter_is_an_error_at_once() -> None:

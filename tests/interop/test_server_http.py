@@ -417,17 +417,6 @@ def test_load_is_only_there_where_it_is_asked_for(served_by: Callable[..., str])
 # ---- the package --------------------------------------------------------------------------------
 
 
-def test_hsorm_alone_imports_nothing_of_a_server() -> None:
-    extras = ("fastapi", "geoalchemy2", "pyarrow", "redis", "starlette", "uvicorn")
-    code = (
-        "import sys, hsorm, hsorm.storage.factory\n"
-        f"print([name for name in {extras} if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize(
     ("missing", "module", "extra"),
     [("starlette", "server", "server"), ("hs_py", "haystack_py", "haystack-py")],

@@ -108,6 +108,7 @@ class Host:
     folder: Path
     url: str
     schema: str | None
+    prefix: str = "hs_"
 
     def run(
         self, run: Callable[..., Any], *args: Any, x: list[str] | None = None, **options: Any
@@ -145,12 +146,12 @@ class Host:
 
     def revision(self) -> str | None:
         with self.connected() as connection:
-            return migrate.revision_of(connection, prefix="hs_", schema=self.schema)
+            return migrate.revision_of(connection, prefix=self.prefix, schema=self.schema)
 
     def store(self) -> StorageAdapter:
         if self.url.startswith("sqlite"):
-            return SqliteAdapter(sqlite_path(self.url), prefix="hs_", create="never")
-        return TimescaleAdapter(self.url, prefix="hs_", schema=self.schema, create="never")
+            return SqliteAdapter(sqlite_path(self.url), prefix=self.prefix, create="never")
+        return TimescaleAdapter(self.url, prefix=self.prefix, schema=self.schema, create="never")
 
 
 @dataclass
@@ -491,6 +492,72 @@ options = {
 
     await use(app)
     assert Host(app.folder, second, None).tables() == {"alembic_version"}
+
+
+@pytest.mark.parametrize("first", ["included", "beside"])
+@pytest.mark.parametrize("second", ["included", "beside"])
+async def test_two_storages_in_one_host(
+    host: Callable[[str], Host], first: str, second: str, sql_url: str
+) -> None:
+    """Of another prefix, or of the same one in another schema."""
+    app = host("")
+    lab = Host(app.folder, sql_url, app.schema, prefix="lab_")
+    if app.schema is None and not sql_url.startswith("sqlite"):
+        lab = Host(app.folder, sql_url, "lab")
+    if lab.schema is not None:
+        made = (
+            f"CREATE SCHEMA {lab.schema}; CREATE TABLE {lab.schema}.precious (id int PRIMARY KEY)"
+        )
+        _execute(app, made)
+    if second == "beside":  # the models have its tables themselves
+        models = app.folder / "myapp" / "models.py"
+        attach = f"make_tables(Base.metadata, prefix={lab.prefix!r}, schema={lab.schema!r})"
+        models.write_text(f"{models.read_text()}\nfrom hsorm.sql import make_tables\n{attach}\n")
+    made = f"""
+options = alembic_host.{first}(Base.metadata, prefix="hs_", schema={app.schema!r})
+options = alembic_host.{second}(
+    Base.metadata, prefix={lab.prefix!r}, schema={lab.schema!r}, **options
+)
+"""
+    both = re.sub(r"options = .*", made, BESIDE)
+    if "beside" not in (first, second):
+        both = re.sub(r" +alembic_host.run_beside.*\n", "", both)
+    (app.folder / "migrations" / "env.py").write_text(both)
+
+    written = app.write("first")
+    app.run(command.upgrade, "head")
+    app.run(command.check)
+    await use(app)
+    await use(lab)
+    again = app.write("second")
+
+    assert written.count("alembic_host.upgrade(") == [first, second].count("included")
+    assert written.count("alembic_host.downgrade(") == [first, second].count("included")
+    assert (app.revision(), lab.revision()) == (migrate.HEAD, migrate.HEAD)
+    assert "precious" not in written
+    assert "hsorm" not in again
+
+
+@on_one
+def test_two_storages_need_two_names(host: Callable[[str], Host]) -> None:
+    made = 'options = alembic_host.included(Base.metadata, prefix="hs_")'
+    again = 'options = alembic_host.beside(Base.metadata, prefix="hs_", **options)'
+    app = host(INCLUDED.replace(made, f"{made}\n{again}"))
+
+    with pytest.raises(ValueError, match="hs_… are given twice"):
+        app.write("first")
+
+
+@on_one
+async def test_the_printed_sql_is_of_both_storages(host: Callable[[str], Host]) -> None:
+    made = 'options = alembic_host.beside(Base.metadata, prefix="hs_")'
+    more = 'options = alembic_host.beside(Base.metadata, prefix="lab_", **options)'
+    app = host(BESIDE.replace(made, f"{made}\n{more}"))
+
+    _execute(app, app.run(command.upgrade, "head", sql=True))
+
+    await use(app)
+    await use(Host(app.folder, app.url, None, prefix="lab_"))
 
 
 @on_one

@@ -250,6 +250,80 @@ async def test_a_database_of_a_newer_version_is_left_alone(sql_url: str) -> None
             pass
 
 
+def drop(connection: Connection, *names: str) -> None:
+    """Drop tables as people do by hand, which leaves the functions of their triggers."""
+    for name in names:
+        cascade = "CASCADE" if connection.dialect.name == "postgresql" else ""
+        connection.execute(text(f"DROP TABLE {name} {cascade}"))
+
+
+async def test_what_was_dropped_by_hand_is_made_again(sql_url: str) -> None:
+    await migrate_by(sql_url, command.upgrade, "head")
+    first = await look(sql_url, shape)
+    names = await look(sql_url, lambda connection: inspect(connection).get_table_names())
+    await look(sql_url, lambda connection: drop(connection, *sorted(names, reverse=True)))
+
+    async with open_storage(sql_url) as store:
+        await store.load_entities([{"id": Ref("a")}])
+        watch = await store.watch_sub(None, ["a"])
+        await store.update({"id": Ref("a"), "n": 2})
+        assert len(await store.watch_poll(watch.watch_id)) == 1  # by the triggers
+
+    assert await look(sql_url, shape) == first
+
+
+@pytest.mark.parametrize("create", ["auto", "never"])
+async def test_tables_that_are_missing_are_named(sql_url: str, create: Any) -> None:
+    await migrate_by(sql_url, command.upgrade, "head")
+    await look(sql_url, lambda connection: drop(connection, "live", "watches"))
+
+    with pytest.raises(
+        StorageError,
+        match=rf"no table live, watches, though hsorm_version says {migrate.HEAD}: "
+        r"restore.*drop hsorm_version, .*entities,.* and run `hsorm db upgrade`",
+    ):
+        async with open_storage(sql_url, create=create):
+            pass
+
+
+async def test_tables_without_their_version_are_left_alone(sql_url: str) -> None:
+    """Restored without it, or another application's, or made by `create_all`."""
+    await migrate_by(sql_url, command.upgrade, "head")
+    await look(sql_url, lambda connection: drop(connection, "hsorm_version"))
+
+    with pytest.raises(StorageError, match=r"there is .*history.*but no hsorm_version.*prefix"):
+        async with open_storage(sql_url):
+            pass
+
+    await migrate_by(sql_url, command.stamp, migrate.HEAD)
+    async with open_storage(sql_url, create="never") as store:
+        assert await store.read_count("id") == 0
+
+
+async def test_functions_of_another_schema_stay(fresh_postgres_url: str) -> None:
+    """Also where they are the ones that the search path finds."""
+    async with TimescaleAdapter(fresh_postgres_url) as store:
+        await store.load_entities([{"id": Ref("a")}])
+        async with TimescaleAdapter(fresh_postgres_url, schema="bms"):
+            pass
+        watch = await store.watch_sub(None, ["a"])
+        await store.update({"id": Ref("a"), "n": 2})
+
+        assert len(await store.watch_poll(watch.watch_id)) == 1
+
+
+async def test_a_url_names_the_tables_of_alembic_s_commands(fresh_postgres_url: str) -> None:
+    url = f"{fresh_postgres_url}?prefix=hs_&schema=bms"
+
+    await ran(url, "upgrade", "head")
+
+    async with TimescaleAdapter(
+        fresh_postgres_url, prefix="hs_", schema="bms", create="never"
+    ) as store:
+        assert await store.read_count("id") == 0
+    assert "hs_live" in await ran(url, "-x", "prefix=hs_", "upgrade", "head", "--sql")
+
+
 async def test_two_that_connect_at_once_to_an_empty_database_both_can(sql_url: str) -> None:
     async def open_and_count() -> int:
         async with open_storage(sql_url) as store:

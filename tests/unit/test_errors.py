@@ -53,6 +53,7 @@ _ERRORS: list[tuple[errors.HsormError, str]] = [
     (errors.SchemaOutdatedError("x.db", "0003", "0002"), "of a newer version: install that"),
     (errors.SessionBoundError("close()", "it is the host's"), "close() in a session"),
     (errors.MissingExtraError("his_arrow", "pyarrow", "arrow"), 'pip install "hsorm[arrow]"'),
+    (errors.ViewWriteError("Site", "inserted"), "a Site cannot be inserted by the session"),
 ]
 
 

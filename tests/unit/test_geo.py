@@ -91,6 +91,22 @@ def test_distances_go_over_the_dateline_and_the_poles() -> None:
 _coords = st.builds(Coord, st.floats(-90, 90), st.floats(-180, 180))
 
 
+@pytest.mark.parametrize("tiny", [5e-324, 5e-89, 1e-15])
+def test_no_place_is_between_two_edges(tiny: float) -> None:
+    """However near to a corner: all that is south or north of it would be inside."""
+    rings = (
+        [Coord(0, 0), Coord(0, 0), Coord(0, tiny)],
+        [Coord(0, 0), Coord(0, tiny), Coord(0, -1)],
+        [Coord(0, -1), Coord(0, 0), Coord(1, 1)],
+        [Coord(0, 179), Coord(0, 180), Coord(1, -179)],
+        [Coord(0, 179), Coord(0, -180), Coord(1, -179)],
+    )
+    for inside in (compile_area(within(ring)) for ring in rings):
+        for lng in (-tiny, 0, tiny, 180, -180, math.nextafter(180, 0), math.nextafter(-180, 0)):
+            assert not inside({"geoCoord": Coord(-1, lng)})
+            assert not inside({"geoCoord": Coord(2, lng)})
+
+
 @given(st.lists(_coords, min_size=2, max_size=6), _coords)
 def test_the_circle_around_an_area_holds_all_of_it(corners: list[Coord], place: Coord) -> None:
     """By more than PostGIS rounds: what is in the area is in the circle."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hsorm.errors import StorageUrlError
+from hsorm.redis_ops import urls as redis_urls
 from hsorm.redis_ops.urls import target_of
+from hsorm.sql import urls as sql_urls
 from hsorm.sql.urls import engine_url, safe_url, server_settings, sqlite_path
 from hsorm.storage import open_storage
 
@@ -39,9 +41,26 @@ def test_no_options_are_none() -> None:
     assert server_settings(url) == (url, {})
 
 
+def test_tables_are_named_behind_the_database() -> None:
+    url, prefix, schema = sql_urls.target_of("postgresql://u@h/db?prefix=hs_&ssl=on&schema=plant")
+
+    assert (prefix, schema, dict(url.query)) == ("hs_", "plant", {"ssl": "on"})
+    assert sql_urls.target_of("sqlite:///a.db?prefix=a&prefix=hs_").prefix == "hs_"
+    assert sql_urls.target_of("postgresql://u@h/db?prefix=&schema=")[1:] == ("", None)
+
+
+def test_a_url_is_shown_with_what_names_the_tables() -> None:
+    """So that it can be given to a command again."""
+    url = engine_url("postgresql://u@h/db")
+    shown = safe_url(url, prefix="hs_", schema="plant")
+
+    assert shown == "postgresql://u@h/db?prefix=hs_&schema=plant"
+    assert redis_urls.safe_url("redis://h?protocol=3", "plant") == "redis://h?prefix=plant"
+
+
 @pytest.mark.parametrize(
     ("url", "option"),
-    [("postgresql://u@h/db?foo=1", "foo"), ("sqlite:///a.db?mode=ro", "mode")],
+    [("postgresql://u@h/db?foo=1", "foo"), ("sqlite:///a.db?schema=a", "schema")],
 )
 def test_an_option_that_nobody_knows_is_named(url: str, option: str) -> None:
     with pytest.raises(StorageUrlError, match=f"unknown option '{option}'"):

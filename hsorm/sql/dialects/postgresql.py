@@ -354,19 +354,24 @@ def _in_ring(element: InRing, compiler: SQLCompiler, **kw: Any) -> str:
         compiler.process(part, **kw) for part in (element.lat, element.lng, element.edges)
     )
     each = f"jsonb_array_elements(CAST({edges} AS JSONB)) AS hs_e"
-    return in_ring(lat, lng, each, [f"(hs_e.value -> {place})::float8" for place in range(4)])
+    return in_ring(lat, lng, each, [f"(hs_e.value -> {place})::float8" for place in range(5)])
 
 
 def in_ring(lat: str, lng: str, each: str, edge: Sequence[str]) -> str:
     """Write that a place is in a ring, of how each edge is a row and what is in it."""
-    west, base, width, rise = edge
+    west, east, base, width, rise = edge
+    meridian = f"CASE WHEN {lng} = 180 THEN -180 ELSE {lng} END"
+    met = (
+        f"CASE WHEN {west} <= {east} THEN hs_p.lng >= {west} AND hs_p.lng < {east} "
+        f"ELSE hs_p.lng >= {west} OR hs_p.lng < {east} END"
+    )
     degrees = f"(hs_p.lng - {west})"
     turn = f"CASE WHEN {degrees} < 0 THEN 360 WHEN {degrees} >= 360 THEN -360 ELSE 0 END"
-    east = f"({degrees} + {turn})"
     # `&`, for a percent sign would have to be doubled for some drivers alone.
     return (
-        f"(((SELECT count(*) FROM (SELECT {lat} AS lat, {lng} AS lng) AS hs_p CROSS JOIN {each} "
-        f"WHERE {east} < {width} AND {base} + {rise} * ({east} / {width}) > hs_p.lat) & 1) = 1)"
+        f"(((SELECT count(*) FROM (SELECT {lat} AS lat, {meridian} AS lng) AS hs_p "
+        f"CROSS JOIN {each} WHERE {met} "
+        f"AND {base} + {rise} * (({degrees} + {turn}) / {width}) > hs_p.lat) & 1) = 1)"
     )
 
 

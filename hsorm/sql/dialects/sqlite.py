@@ -297,7 +297,7 @@ def _in_ring(element: InRing, compiler: SQLCompiler, **kw: Any) -> str:
     lat, lng, edges = (
         compiler.process(part, **kw) for part in (element.lat, element.lng, element.edges)
     )
-    edge = [f"CAST(hs_e.value ->> {place} AS REAL)" for place in range(4)]
+    edge = [f"CAST(hs_e.value ->> {place} AS REAL)" for place in range(5)]
     return in_ring(lat, lng, f"json_each({edges}) AS hs_e", edge)
 
 
