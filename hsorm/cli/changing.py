@@ -109,14 +109,12 @@ async def write(
     id: Annotated[str, typer.Argument(metavar="ID", help="The point, with or without @.")],
     level: Annotated[
         int | None,
-        typer.Argument(
-            metavar="[LEVEL]", min=1, max=17, help="1 to 17; none only shows the array."
-        ),
+        typer.Argument(metavar="LEVEL", min=1, max=17, help="1 to 17; none only shows the array."),
     ] = None,
     value: Annotated[
         str | None,
         typer.Argument(
-            metavar="[VALUE]",
+            metavar="VALUE",
             help="In Zinc: 72.5°F, 72.5, true, '\"text\"'; null or auto releases the level.",
         ),
     ] = None,
