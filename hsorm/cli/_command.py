@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 
 from hsorm.cli._session import CliError, Session
 from hsorm.errors import (
@@ -23,7 +24,7 @@ from hsorm.errors import (
     StorageUrlError,
 )
 
-__all__ = ["DebugOption", "UrlOption", "command", "exit_code_of", "make_group", "report"]
+__all__ = ["DebugOption", "Group", "UrlOption", "command", "exit_code_of", "make_group", "report"]
 
 UrlOption: TypeAlias = Annotated[
     str | None,
@@ -79,7 +80,9 @@ def command(
         wrapper.__annotations__ = {param.name: param.annotation for param in params}
         help = _paragraphs(inspect.getdoc(body) or "")
         epilog = "\n".join(("[bold]Examples[/bold]", *(f"  hsorm {escape(it)}" for it in examples)))
-        app.command(name, help=help, epilog=epilog if examples else None, **options)(wrapper)
+        app.command(name, cls=_Command, help=help, epilog=epilog if examples else None, **options)(
+            wrapper
+        )
         return body
 
     return register
@@ -87,13 +90,36 @@ def command(
 
 def make_group(name: str, help: str) -> typer.Typer:
     """Return a group of commands that takes `--url` and `--debug` before them."""
-    group = typer.Typer(name=name, help=help, no_args_is_help=True)
+    group = typer.Typer(name=name, cls=Group, help=help, no_args_is_help=True)
 
     def options(url: UrlOption = None, debug: DebugOption = False) -> None:
         """Leave them in the context, where the commands look for them."""
 
     group.callback()(options)
     return group
+
+
+class _Command(TyperCommand):
+    """A command whose help says of no flag that it is a `<bool>`: it takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options and arguments, with nothing in place of a flag's value."""
+        return _without_values(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands, with the same of its own flags."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options, with nothing in place of a flag's value."""
+        return _without_values(super().get_params(ctx))
+
+
+def _without_values(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
 
 
 def _chain(ctx: typer.Context) -> Iterator[typer.Context]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from hsorm.cli import changing, db, demo, entities, his, load, serve, watch
-from hsorm.cli._command import DebugOption, UrlOption, report
+from hsorm.cli._command import DebugOption, Group, UrlOption, report
 
 __all__ = ["app", "run"]
 
@@ -23,6 +23,7 @@ _EPILOG = """[bold]Examples[/bold]
 
 app = typer.Typer(
     name="hsorm",
+    cls=Group,
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -96,7 +97,8 @@ def _wrong_usage(exc: Any) -> int:
     ctx = getattr(exc, "ctx", None)
     path = ctx.command_path if ctx is not None else "hsorm"
     message = " ".join(exc.format_message().replace("Value error, ", "").split())
-    report(f"{message.rstrip('.')}; see {path} --help")
+    hint = "what has blanks in it goes into quotes; " if "extra argument" in message else ""
+    report(f"{message.rstrip('.')}; {hint}see {path} --help")
     return int(exc.exit_code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,14 +110,12 @@ async def write(
     id: Annotated[str, typer.Argument(metavar="ID", help="The point, with or without @.")],
     level: Annotated[
         int | None,
-        typer.Argument(
-            metavar="[LEVEL]", min=1, max=17, help="1 to 17; none only shows the array."
-        ),
+        typer.Argument(metavar="LEVEL", min=1, max=17, help="1 to 17; none only shows the array."),
     ] = None,
     value: Annotated[
         str | None,
         typer.Argument(
-            metavar="[VALUE]",
+            metavar="VALUE",
             help="In Zinc: 72.5°F, 72.5, true, '\"text\"'; null or auto releases the level.",
         ),
     ] = None,
@@ -165,6 +164,11 @@ def _login_name() -> str:
         raise UsageError("you have no login name: say who writes with --who NAME") from None
 
 
+def _level(row: Entity) -> str:
+    """Return the display of a level; that of 17 is `def` in the standard, which few would know."""
+    return "17 (default)" if row["levelDis"] == "def" else str(row["levelDis"])
+
+
 def _show_array(session: Session, rows: Sequence[Entity]) -> None:
     from rich.text import Text
 
@@ -175,16 +179,14 @@ def _show_array(session: Session, rows: Sequence[Entity]) -> None:
     wins = next((row for row in rows if "val" in row), None)
     for row in rows:
         expires = row.get("expires")
-        left = "" if expires is None else f"in {max(expires.val, 0):,.0f} s"
-        shown = (row["levelDis"], row.get("valDis", ""), row.get("who", ""), left)
+        left = "" if expires is None else f"in {dt.timedelta(seconds=max(round(expires.val), 0))}"
+        shown = (_level(row), row.get("valDis", ""), row.get("who", ""), left)
         table.add_row(*(Text(clean(text)) for text in shown), style="bold" if row is wins else None)
     session.show(table)
     if wins is None:
         session.say("No level holds a value.", style="dim")
     else:
-        session.say(
-            f"In effect: {text_of(wins['val'])}, from level {wins['levelDis']}.", style="dim"
-        )
+        session.say(f"In effect: {text_of(wins['val'])}, from level {_level(wins)}.", style="dim")
 
 
 def add_to(app: typer.Typer) -> None:

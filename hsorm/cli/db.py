@@ -79,7 +79,7 @@ async def index(
     tags: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TAG:KIND…", help="Tags and kinds: number, string, date or datetime."
+            metavar="TAG:KIND", help="Tags and kinds: number, string, date or datetime."
         ),
     ] = None,
     search: Annotated[
@@ -164,7 +164,7 @@ async def policy_set(
 async def policy_remove(
     session: Session,
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="compress-after or keep, or both.")
+        list[str], typer.Argument(metavar="NAME", help="compress-after or keep, or both.")
     ],
 ) -> None:
     """Take back what was set; what is compressed stays so."""

@@ -183,7 +183,7 @@ def show_entities(
 
 async def get(
     session: Session,
-    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids, with or without @.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids, with or without @.")],
     json: JsonOption = False,
     zinc: ZincOption = False,
     trio: TrioOption = False,
@@ -236,7 +236,7 @@ def _show_entity(session: Session, entity: Entity, *, first: bool) -> None:
 async def nav(
     session: Session,
     id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Where to begin; else at the sites.")
+        str | None, typer.Argument(metavar="ID", help="Where to begin; else at the sites.")
     ] = None,
     depth: Annotated[int, typer.Option("--depth", "-d", min=1, help="How many levels.")] = 2,
     source: FromOption = None,
@@ -326,7 +326,7 @@ def _label(entity: Entity, *, full: bool = False) -> Text:
 async def tree(
     session: Session,
     id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Where to begin; else at all roots.")
+        str | None, typer.Argument(metavar="ID", help="Where to begin; else at all roots.")
     ] = None,
     points: Annotated[bool, typer.Option("--points/--no-points", help="Show points.")] = True,
     source: FromOption = None,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hsorm.cli._histables import Items
     from hsorm.cli._plot import Series
     from hsorm.his import HisPoint
+    from hsorm.kinds import Entity
     from hsorm.storage.protocol import HisItem, StorageAdapter
 
 __all__ = ["group", "plot_series"]
@@ -64,6 +65,7 @@ async def read(
     format = chosen_format(json=json, zinc=zinc, csv=csv)
     async with session.storage() as store:
         found = await store.his_read(id, range)
+        around = {} if found else await store.his_summary(id)
     items = found if limit is None else found[:limit]
     if format == "csv":
         from hsorm.cli._hiscsv import write_items
@@ -73,21 +75,28 @@ async def read(
         cols = (GridCol("ts"), GridCol("val"))
         rows: Any = tuple(items)
         write_grid(session, Grid({"id": as_ref(id)}, cols, rows), format)
+    elif found:
+        _show_items(session, items, len(found), cut=limit is None)
     else:
-        _show_items(session, items, len(found), range, cut=limit is None)
+        session.say(_nothing_in(range, around))
 
 
-def _show_items(
-    session: Session, items: Sequence[HisItem], total: int, range: str, *, cut: bool
-) -> None:
+def _nothing_in(range: str, summary: Entity) -> str:
+    """Say that there is no history in a range, and when there is some."""
+    from hsorm.cli._values import text_of
+
+    if not summary:
+        return f"No history in {range}, nor at any other time."
+    start, end = text_of(summary["hisStart"]), text_of(summary["hisEnd"])
+    return f"No history in {range}. There is some from {start} to {end}."
+
+
+def _show_items(session: Session, items: Sequence[HisItem], total: int, *, cut: bool) -> None:
     from rich.text import Text
 
     from hsorm.cli._table import plain_table
     from hsorm.cli._values import text_of
 
-    if not total:
-        session.say(f"No history in {range}.")
-        return
     shown = items[:TABLE_ROWS] if cut else items
     table = plain_table(session.out, ("ts", "val"))
     table.columns[1].justify = "right"
@@ -148,7 +157,7 @@ async def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE…", help="CSV, Zinc (.zinc) or Parquet (.parquet); - is CSV on stdin."
+            metavar="FILE", help="CSV, Zinc (.zinc) or Parquet (.parquet); - is CSV on stdin."
         ),
     ],
     id: Annotated[

@@ -24,7 +24,7 @@ __all__ = ["add_to"]
 async def load(
     session: Session,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE…", help="Files to load; - is standard input.")
+        list[Path], typer.Argument(metavar="FILE", help="Files to load; - is standard input.")
     ],
     format: Annotated[
         Literal["json", "zinc", "trio"] | None,
@@ -73,10 +73,9 @@ async def _store(session: Session, store: StorageAdapter, parsed: list[ParsedFil
 def _say(session: Session, parsed: list[ParsedFile], count: int, seconds: float) -> None:
     found = sum(len(file.entities) for file in parsed)
     files = parsed[0].name if len(parsed) == 1 else f"{len(parsed)} files"
-    rate = f"{count / seconds:,.0f}"
     session.say(
         f"Loaded {count:,} {'entity' if count == 1 else 'entities'} from {files} "
-        f"in {seconds:.2f} s ({rate} a second) into {session.shown_url}"
+        f"in {seconds:.2f} s into {session.shown_url}"
     )
     if found > count:
         session.say(f"{found - count:,} came more than once: of each id the last one counts.")

@@ -28,7 +28,7 @@ __all__ = ["add_to"]
 async def watch(
     session: Session,
     what: Annotated[
-        list[str], typer.Argument(metavar="FILTER|@ID…", help="A filter, or ids that begin with @.")
+        list[str], typer.Argument(metavar="FILTER|@ID", help="A filter, or ids that begin with @.")
     ],
     cols: Annotated[
         str | None,

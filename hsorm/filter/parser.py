@@ -123,12 +123,14 @@ _HINTS: Final[dict[str, str]] = {
     "&": '"and"',
     "|": '"or"',
     "/": "// or /* before a comment",
+    "'": 'text in double quotes: "…"',
 }
 _AFTER: Final[dict[str, str]] = {
     "AND": '"and" in lower case',
     "OR": '"or" in lower case',
     "=": '"==", "!=", "<", "<=", ">" or ">=" as operator',
 }
+_NUMBER_AND_BLANK: Final = re.compile(r"[<>=][ \t\xa0]*-?[0-9][0-9_.]*[ \t\xa0]+\Z")
 _OPS: Final = {op.value: op for op in CmpOp}
 
 
@@ -199,7 +201,10 @@ class _Parser:
             self.advance()
             return word
         close = '")"' if inside else "the end of the filter"
-        raise self.error(_AFTER.get(word) or _HINTS.get(word) or f'"and", "or" or {close}')
+        expected = f'"and", "or" or {close}'
+        if _NUMBER_AND_BLANK.search(self.text[: self.start]):
+            expected += "; a unit follows its number without a blank"
+        raise self.error(_AFTER.get(word) or _HINTS.get(word) or expected)
 
     def counted(self) -> Node:
         """Read one term that is not one too many."""

@@ -49,7 +49,7 @@ def open_storage(
     url = url or os.environ.get("HSORM_URL") or DEFAULT_URL
     scheme, sep, _ = url.partition("://")
     if not sep:
-        raise StorageUrlError(url, f"no URL: {_FORMS}")
+        raise StorageUrlError(url, f"no URL: a file is sqlite:///{url}; others are {_FORMS}")
     # Each backend is imported when it is asked for: memory needs no SQLAlchemy, and the driver of
     # PostgreSQL is an extra.
     match scheme.partition("+")[0]:

@@ -227,6 +227,20 @@ def test_wrong_usage_is_one_line_and_two(hsorm: Hsorm, plant: str, args: tuple[s
     assert "Value error" not in result.err
 
 
+def test_a_filter_without_quotes_is_told_to_have_some(hsorm: Hsorm, plant: str) -> None:
+    result = hsorm("read", "point", "and", "site", "-u", plant)
+
+    assert result.code == 2
+    assert "(and site); what has blanks in it goes into quotes" in result.err
+
+
+def test_a_file_instead_of_a_url_is_told_its_url(hsorm: Hsorm) -> None:
+    result = hsorm("read", "site", "-u", "plant.db")
+
+    assert result.code == 2
+    assert "sqlite:///plant.db" in result.err
+
+
 def test_no_command_shows_the_help(hsorm: Hsorm, plant: str) -> None:
     result = hsorm("--url", plant)
 
@@ -258,6 +272,7 @@ def test_every_command_has_help(hsorm: Hsorm, args: tuple[str, ...]) -> None:
 
     assert (result.code, result.err) == (0, "")
     assert f"Usage: {' '.join(('hsorm', *args))} " in result.out
+    assert "<bool>" not in result.out  # a flag takes no value
     if args not in ((), ("his",), ("db",)):
         assert "Examples" in result.out
         assert "--url" in result.out

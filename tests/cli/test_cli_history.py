@@ -69,7 +69,17 @@ def test_remove_deletes_an_item(hsorm: Hsorm, loaded: str) -> None:
     result = hsorm("his", "write", TEMP, "2024-03-08T13:00:00Z", "R", "--url", loaded)
 
     assert result.out == f"Deleted what @{TEMP} had at 2024-03-08T08:00:00-05:00 New_York.\n"
-    assert hsorm("his", "read", TEMP, DAY, "-u", loaded).out == f"No history in {DAY}.\n"
+    empty = hsorm("his", "read", TEMP, DAY, "-u", loaded).out
+    assert empty == f"No history in {DAY}, nor at any other time.\n"
+
+
+def test_a_range_without_history_says_when_there_is_some(hsorm: Hsorm, loaded: str) -> None:
+    hsorm("his", "write", TEMP, "2024-03-08T13:00:00Z", "70", "--url", loaded)
+
+    result = hsorm("his", "read", TEMP, "2024-03-09", "--url", loaded)
+
+    at = "2024-03-08T08:00:00-05:00 New_York"
+    assert result.out == f"No history in 2024-03-09. There is some from {at} to {at}.\n"
 
 
 def test_now_is_a_time(hsorm: Hsorm, plant: str) -> None:

@@ -63,8 +63,9 @@ def test_a_write_shows_the_array(hsorm: Hsorm, store: str) -> None:
     header, *rows, note = result.out.splitlines()
     assert header.split() == ["level", "value", "who", "expires"]
     assert len(rows) == 17
-    assert rows[7].split() == ["8", "(manual)", "50%", "ann", "in", "7,200", "s"]
+    assert rows[7].split() == ["8", "(manual)", "50%", "ann", "in", "2:00:00"]
     assert rows[9].split() == ["10", "20%", "plan"]
+    assert rows[16].split() == ["17", "(default)"]
     assert note == "In effect: 50%, from level 8 (manual)."
     assert hsorm("read", "writeVal == 50%", "-c", "-u", store).out == "1\n"
 

@@ -195,6 +195,8 @@ REJECTED = [
     ("F2", "a == 5//x", 6, "space before the comment"),
     ("F2", "a == 5kW/*x*/", 8, "space before the comment"),
     ("F3", "a AND b", 2, "lower case"),
+    ("F3", "a == 'x'", 5, "double quotes"),
+    ("F3", "a > 5 m", 6, "a unit follows its number without a blank"),
     ("F3", "a Or b", 2, '"and", "or"'),
     ("F3", "a and", 5, "tag name"),
     ("F3", "not and b", 8, "the end"),
