@@ -553,6 +553,12 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         async with self._driver() as driver, driver.transaction(isolation="read_committed"):
             yield _DriverWork(driver, self._prepared, self._compiled)
 
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[_DriverWork]:
+        settings = {"isolation": "repeatable_read", "readonly": True}
+        async with self._driver() as driver, driver.transaction(**settings):
+            yield _DriverWork(driver, self._prepared, self._compiled)
+
     async def _look(self, statement: Statement, **values: Any) -> Rows:
         await self._ready()
         with database_errors(self.url):
@@ -681,6 +687,10 @@ class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
 
     async def _pause(self) -> None:
         await self._host.pause()
+
+    def _expected(self, span: Span) -> float:
+        # Pages are for who has a connection, and a transaction, of its own.
+        return 0.0
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         # COPY to read with would prepare a statement by a name that is not the host's.
