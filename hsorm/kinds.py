@@ -316,6 +316,8 @@ def symbol_form(text: str) -> str | None:
 
 def as_ref(id: Ref | str) -> Ref:
     """Return an id, given as a Ref or as text with or without its `@`, as a Ref."""
+    if type(id) is str:  # to ask a Struct whether a text is one of it takes longer than to make one
+        return Ref(id.removeprefix("@"))
     return id if isinstance(id, Ref) else Ref(id.removeprefix("@"))
 
 

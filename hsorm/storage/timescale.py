@@ -38,9 +38,6 @@ from hsorm.errors import (
 from hsorm.filter import parse
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.shape import shape_of
-from hsorm.his.arrays import Columns
-from hsorm.his.checks import HisPoint
-from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Entity
 from hsorm.ops.geo import Area
 from hsorm.sql import changing, migrate, statements
@@ -659,6 +656,8 @@ class _DriverWork:
 class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
     """A `TimescaleAdapter` in a session."""
 
+    _in_pages = False
+
     def __init__(
         self,
         dsn: str | None = None,
@@ -687,14 +686,6 @@ class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
 
     async def _pause(self) -> None:
         await self._host.pause()
-
-    def _expected(self, span: Span) -> float:
-        # Pages are for who has a connection, and a transaction, of its own.
-        return 0.0
-
-    async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
-        # COPY to read with would prepare a statement by a name that is not the host's.
-        return await self._his_columns_packed(points, span)
 
 
 def _live_rows(changes: Mapping[str, Entity]) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hsorm import MARKER, NA, Number, Ref
 from hsorm.errors import CodecError
 from hsorm.his import ALWAYS, Span
+from hsorm.his.arrays import Columns
 from hsorm.storage import _postgres_history
 from hsorm.storage.timescale import TimescaleAdapter
 
@@ -29,7 +30,7 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _filled(store: TimescaleAdapter, count: int) -> list[dict[str, Any]]:
     point = {"point": MARKER, "his": MARKER, "kind": "Number", "unit": "kW", "tz": "Berlin"}
-    await store.load_entities([{"id": Ref("p"), **point}])
+    await store.load_entities([{"id": Ref("p"), **point}, {"id": Ref("q"), **point}])
     await store.his_clear("p")
     items = [
         {"ts": _START + i * _HOUR, "val": NA if i % 7 == 3 else Number(i, "kW")}
@@ -50,6 +51,25 @@ async def test_pages_are_one_answer(store: TimescaleAdapter, count: int) -> None
     assert {str(item["ts"].tzinfo) for item in found} <= {"Europe/Berlin"}
     span = Span(_START + 2 * _HOUR, _START + 30 * _HOUR)
     assert await store.his_read("p", span) == items[2:30]
+
+
+@pytest.mark.parametrize("count", [0, _PAGE, 50])
+async def test_columns_in_pages(
+    store: TimescaleAdapter, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """As a point is read that has more items than one value of the server's holds."""
+    await _filled(store, count)
+    points = await store._reading_points(["p", "q"])
+    whole = [_shown(columns) for columns in await store._his_columns(points, ALWAYS)]
+    monkeypatch.setattr(_postgres_history, "_LONG_PAGE", _PAGE)
+
+    assert [_shown(columns) for columns in await store._long_columns(points, ALWAYS)] == whole
+    assert len(whole[0][0]) == count
+    assert len(whole[0][2]) == len(range(3, count, 7))
+
+
+def _shown(columns: Columns) -> tuple[list[int], str, dict[int, str]]:
+    return columns.ts.tolist(), str(columns.val.tolist()), columns.obj
 
 
 async def test_pages_are_of_one_moment(
