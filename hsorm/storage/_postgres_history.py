@@ -136,10 +136,13 @@ class PostgresHistory(SqlAdapter):
         self, points: Sequence[HisPoint], span: Span, most: int | None
     ) -> dict[str, Packed]:
         """Return the items of points by id, the first `most` of each; of those that have some."""
-        values: dict[str, Any] = {"points": list({point.id: None for point in points})}
-        values.update(start=span.start, end=span.end)
-        values["most"] = None if most is None else min(most, 2**63 - 1)
-        rows = await self._look(history.items_packed, **values)
+        rows = await self._look(
+            history.items_packed,
+            points=list({point.id: None for point in points}),
+            start=span.start,
+            end=span.end,
+            most=None if most is None else min(most, 2**63 - 1),
+        )
         return {id: tuple(packed) for id, *packed in rows}
 
     async def _his_pages(self, point: HisPoint, span: Span, zone: ZoneInfo) -> list[HisItem]:
@@ -163,7 +166,9 @@ class PostgresHistory(SqlAdapter):
 
     def _note_pace(self, items: Sequence[HisItem]) -> None:
         if len(items) >= _LEAST_PACE:
-            self._pace = len(items) / (items[-1]["ts"] - items[0]["ts"]).total_seconds()
+            # Not their difference: by wall clock the last may be before the first.
+            seconds = items[-1]["ts"].timestamp() - items[0]["ts"].timestamp()
+            self._pace = len(items) / seconds
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         np = load_numpy("history as arrays")

@@ -123,3 +123,15 @@ async def test_pages_can_be_cancelled(
             await reading
 
     assert len(await store.his_read("p", ALWAYS)) == 50
+
+
+async def test_an_hour_that_comes_twice(store: TimescaleAdapter) -> None:
+    """The last item has the wall clock of the first one, an hour later."""
+    await _filled(store, 0)
+    first = dt.datetime(2024, 10, 27, 0, 30, tzinfo=dt.UTC)
+    items = [{"ts": first + i * dt.timedelta(seconds=30), "val": i} for i in range(121)]
+    await store.his_write("p", items)
+
+    found = await store.his_read("p", ALWAYS)
+
+    assert [item["ts"].astimezone(dt.UTC) for item in found] == [item["ts"] for item in items]
