@@ -340,10 +340,10 @@ def as_ref(id: Ref | str) -> Ref:
     Raises:
         TypeError: It is neither.
     """
+    if isinstance(id, str):  # asked first: what a Struct is takes longer to ask than to make one
+        return Ref(id.removeprefix("@"))
     if isinstance(id, Ref):
         return id
-    if isinstance(id, str):
-        return Ref(id.removeprefix("@"))
     raise TypeError(f"an id is a Ref or text, not {id!r:.80}")
 
 

@@ -40,7 +40,6 @@ __all__ = [
     "is_there",
     "item_beyond",
     "items_before",
-    "items_copied",
     "items_extent",
     "items_listed",
     "items_of",
@@ -160,9 +159,9 @@ def lock_points(tables: Tables, dialect: str) -> Select[Any]:
 
 
 def _given() -> TableValuedAlias:
-    """Return `points`, an array of ids, as rows of `id` and `place` (from 1 on)."""
+    """Return `points`, an array of ids, as rows of `id`."""
     ids = func.unnest(bindparam("points", type_=ARRAY(Text())))
-    return ids.table_valued("id", with_ordinality="place", name="given").render_derived()
+    return ids.table_valued("id", name="given").render_derived()
 
 
 def _given_items(tables: Tables, given: TableValuedAlias) -> Select[Any]:
@@ -178,10 +177,10 @@ def _given_items(tables: Tables, given: TableValuedAlias) -> Select[Any]:
 def items_packed(tables: Tables, dialect: str) -> Select[Any]:
     """Select the items of `points` in `[start, end)`, a row for each point that has some.
 
-    At most the first `most` of each, all where it is NULL. A row has `place` (from 1 on), all `ts`
-    and all `val` as bytes, eight each in network order, the former in microseconds since 2000; and
-    the `ts` of what is no Number beside an array of their `obj` as texts. A value object per item
-    would cost the driver four times as much.
+    At most the first `most` of each, all where it is NULL. A row has the id, all `ts` and all `val`
+    as bytes, eight each in network order, the former in microseconds since 2000; and the `ts` of
+    what is no Number beside an array of their `obj` as texts. A value object per item would cost
+    the driver four times as much.
     """
     given = _given()
     # A limit, even of NULL, is a fence: the rows come out of it in their order.
@@ -200,21 +199,10 @@ def items_packed(tables: Tables, dialect: str) -> Select[Any]:
         .correlate(given)
         .lateral("packed")
     )
-    return select(given.c.place, *packed.c).where(packed.c.stamps.is_not(None))
+    return select(given.c.id, *packed.c).where(packed.c.stamps.is_not(None))
 
 
 _NO_NUMBER: Final = "'\\x7ff8000000000000'::bytea"  # NaN
-
-
-def items_copied(tables: Tables) -> Select[Any]:
-    """Select all columns of the items of `points` in `[start, end)`, by point and time."""
-    columns = tables.history.c
-    listed = columns.point_id == func.any(bindparam("points", type_=ARRAY(Text())))
-    return (
-        select(columns.point_id, columns.ts, columns.val, columns.obj)
-        .where(listed, _span(columns))
-        .order_by(columns.point_id, columns.ts)
-    )
 
 
 CONFIG: Final = (

@@ -51,6 +51,24 @@ _Built = Callable[[Tables, str], Executable]
 _NAN: Final[ColumnElement[float]] = literal_column("CAST('NaN' AS double precision)", Double())
 
 
+def _each(alone: bool) -> tuple[FromClause | None, ColumnElement[Any]]:
+    """Return the points, and the id of each; of one that is `id` there are no points to go through.
+
+    Of a point that comes from a list, PostgreSQL looks through no two chunks at a time.
+    """
+    if alone:
+        return None, bindparam("id", type_=Text())
+    given = _given()
+    return given, given.c.value
+
+
+def _grouped(given: FromClause | None, statement: Select[Any], name: str) -> FromClause:
+    """Return a statement as what is selected from, for each point where there are several."""
+    if given is None:
+        return statement.subquery(name)
+    return statement.correlate(given).lateral(name)
+
+
 def _given() -> FromClause:
     return GivenTexts(bindparam("ids", type_=Text())).table_valued(
         Column("value", Text()), name="given"
@@ -189,8 +207,10 @@ def _folded(fold: Fold, val: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 @cache
-def numbers(fold: Fold, by: By) -> _Built:
+def numbers(fold: Fold, by: By, *, alone: bool = False) -> _Built:
     """Return what makes the statement of `avg`, `min`, `max`, `sum`, `spread` or `count`.
+
+    With `alone` of one point, `id`.
 
     Intervals without one are left out. On SQLite it selects the id of a point, the place of an
     interval, and the number; on PostgreSQL a row a point, see `_packed`.
@@ -216,24 +236,24 @@ def numbers(fold: Fold, by: By) -> _Built:
     def build(tables: Tables, dialect: str) -> Executable:
         if dialect == "sqlite":
             return on_sqlite(tables)
-        given, columns = _given(), tables.history.c
+        (given, point), columns = _each(alone), tables.history.c
         bucket = _bucket(columns.ts, by).label("bucket")
         # A subquery for each point: to group by point and interval costs half as much again.
-        grouped = (
+        statement = (
             select(bucket, _folded(fold, columns.val).label("number"))
-            .where(_of(columns, given.c.value), of(columns, dialect))
+            .where(_of(columns, point), of(columns, dialect))
             .group_by(bucket)
             .order_by(bucket)
-            .correlate(given)
-            .lateral("grouped")
         )
-        return _packed(given, grouped, grouped.c.number, by=by)
+        grouped = _grouped(given, statement, "grouped")
+        return _packed(given, point, grouped, grouped.c.number, by=by)
 
     return build
 
 
 def _packed(
-    given: FromClause,
+    given: FromClause | None,
+    point: ColumnElement[Any],
     grouped: Any,
     number: ColumnElement[Any],
     *others: ColumnElement[Any],
@@ -246,17 +266,14 @@ def _packed(
     """
     empty: ColumnElement[bytes] = literal_column("''::bytea")
     place = func.int8send(_place(grouped.c.bucket, by))
-    packed = (
-        select(
-            func.string_agg(place, empty).label("places"),
-            func.string_agg(func.float8send(cast(number, Double())), empty).label("numbers"),
-            *others,
-        )
-        .select_from(grouped)
-        .correlate(given)
-        .lateral("packed")
-    )
-    return select(given.c.value, *packed.c).select_from(given.join(packed, true()))
+    statement = select(
+        func.string_agg(place, empty).label("places"),
+        func.string_agg(func.float8send(cast(number, Double())), empty).label("numbers"),
+        *others,
+    ).select_from(grouped)
+    packed = _grouped(given, statement, "packed")
+    source = packed if given is None else given.join(packed, true())
+    return select(point, *packed.c).select_from(source)
 
 
 def _place(bucket: ColumnElement[Any], by: By) -> ColumnElement[Any]:
@@ -355,7 +372,7 @@ def picked_numbers(fold: Fold, by: By) -> _Built:
         )
         number = func.coalesce(grouped.c.number, _NAN)
         others = func.sum(grouped.c.others).label("others")
-        return _packed(given, grouped, number, others, by=by)
+        return _packed(given, given.c.value, grouped, number, others, by=by)
 
     return build
 

@@ -11,8 +11,7 @@ import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from hsorm.errors import HisWriteError
 from hsorm.his.arrays import SHORT_TEXT, Columns, load_numpy, stored_text
@@ -25,11 +24,12 @@ from hsorm.kinds import REMOVE, Kind, Number
 
 __all__ = [
     "CheckedRows",
+    "Packed",
     "UnfitError",
-    "columns_of_copy",
     "columns_of_packed",
     "encoded",
     "encoded_texts",
+    "joined_columns",
     "unpacked",
 ]
 
@@ -43,6 +43,10 @@ _POINTS: Final = 1_024
 _BEFORE: Final = dt.datetime(1950, 1, 3, tzinfo=dt.UTC)
 _AFTER: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _NULL: Final = b"\xff\xff\xff\xff"
+
+Packed: TypeAlias = tuple[bytes, bytes, bytes | None, list[str] | None]
+"""The items of a point: `ts` and `val`, and the `ts` and `obj` of what is no Number."""
+
 _EPOCH_SHIFT: Final = (SINCE_2000 - SINCE_1970) // dt.timedelta(microseconds=1)
 
 
@@ -287,135 +291,50 @@ def unpacked(data: bytes | None, code: str) -> array[Any]:
     return found
 
 
-def columns_of_copy(np: Any, parts: Iterable[bytes]) -> dict[str, Columns]:
-    """Return the rows that COPY sent, by the id of their point.
+def columns_of_packed(np: Any, rows: Sequence[Packed]) -> list[Columns]:
+    """Return the rows of points, of what `hsorm.sql.history.items_packed` selects.
 
     Args:
         np: NumPy.
-        parts: Rows of `point_id`, `ts`, `val` and `obj`, by point and time.
+        rows: Of each point, what comes after its id.
     """
-    return _Rows(np, b"".join(parts)).columns()
+    # All at once: a call of NumPy for each of many points takes longer than its few items.
+    ts = np.frombuffer(b"".join([row[0] for row in rows]), ">i8").astype(np.int64)
+    val = np.frombuffer(b"".join([row[1] for row in rows]), ">f8").astype(np.float64)
+    ts += _EPOCH_SHIFT
+    found, first = [], 0
+    for stamps, _, other_stamps, others in rows:
+        past = first + len(stamps) // 8
+        own = Columns(ts[first:past], val[first:past], {})
+        if others:
+            _put_others(np, own, np.frombuffer(other_stamps, ">i8") + _EPOCH_SHIFT, others)
+        found.append(own)
+        first = past
+    return found
 
 
-def columns_of_packed(
-    np: Any, stamps: bytes, numbers: bytes, other_stamps: bytes | None, others: list[str] | None
-) -> Columns:
-    """Return the rows of one point that `hsorm.sql.history.items_packed` packs.
-
-    Args:
-        np: NumPy.
-        stamps: All `ts`.
-        numbers: All `val`, NaN where there is none.
-        other_stamps: The `ts` of what is no Number.
-        others: Its `obj`.
-    """
-    ts = np.frombuffer(stamps, ">i8").astype(np.int64) + _EPOCH_SHIFT
-    val = np.frombuffer(numbers, ">f8").astype(np.float64)
+def joined_columns(np: Any, parts: Sequence[Columns]) -> Columns:
+    """Return the rows of a point that came in parts."""
+    ts = np.concatenate([part.ts for part in parts] or [np.array([], np.int64)])
+    val = np.concatenate([part.val for part in parts] or [np.array([], np.float64)])
     obj: dict[int, str] = {}
-    if others:
-        own = np.frombuffer(other_stamps, ">i8").astype(np.int64) + _EPOCH_SHIFT
-        for place, text in zip(np.searchsorted(ts, own).tolist(), others, strict=True):
-            kept, other = stored_text(text)
-            val[place] = np.nan if kept is None else kept
-            if other is not None:
-                obj[place] = other
+    first = 0
+    for part in parts:
+        obj.update((first + place, text) for place, text in part.obj.items())
+        first += len(part.ts)
     return Columns(ts, val, obj)
 
 
-class _Rows:
-    """Takes rows from where one begins: as long as they are Numbers, and ids of one length, many.
-
-    Each of those is of the width that the first one has, so that when its lengths are right, the
-    next one begins behind it.
-    """
-
-    def __init__(self, np: Any, data: bytes) -> None:
-        self._np = np
-        self._data = data
-        self._at = len(_HEADER)
-        self._end = len(data) - len(_TRAILER)
-        self._found: dict[str, list[tuple[Any, Any, dict[int, str]]]] = {}
-
-    def columns(self) -> dict[str, Columns]:
-        """Return the rows by id."""
-        window = _LEAST
-        while self._at < self._end:
-            size = _LENGTH.unpack_from(self._data, self._at + 2)[0]
-            taken = self._take_numbers(size, window)
-            # A few at first, so that rows of other kinds cost no more than they must.
-            window = min(window * 8, _MOST) if taken == window else _LEAST
-            if taken < _LEAST and self._at < self._end:
-                self._take_one()
-        return {id: _joined(self._np, parts) for id, parts in self._found.items()}
-
-    def _take_numbers(self, size: int, window: int) -> int:
-        """Take Numbers of points whose id has so many bytes, and return how many there were."""
-        np, dtype = self._np, _number_type(size)
-        width = np.dtype(dtype).itemsize
-        count = min((self._end - self._at) // width, window)
-        rows = np.frombuffer(self._data, dtype, count, self._at)
-        fits = (rows["n"] == 4) & (rows["a"] == size) & (rows["c"] == 8) & (rows["d"] == -1)
-        count = count if fits.all() else int(fits.argmin())
-        if count:
-            self._at += count * width
-            self._put_numbers(rows[:count])
-        return count
-
-    def _put_numbers(self, rows: Any) -> None:
-        np, ids = self._np, rows["id"]
-        ts = rows["ts"].astype(np.int64)
-        ts += _EPOCH_SHIFT
-        val = rows["val"].astype(np.float64)
-        ends = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(rows)]
-        for first, last in pairwise(ends):
-            own = self._found.setdefault(bytes(ids[first]).decode(), [])
-            own.append((ts[first:last], val[first:last], {}))
-
-    def _take_one(self) -> None:
-        """Take one row of any kind."""
-        np, data, at = self._np, self._data, self._at + 6
-        (size,) = _LENGTH.unpack_from(data, at - 4)
-        id = data[at : at + size].decode()
-        (micros,) = _STAMP.unpack_from(data, at + size + 4)
-        at += size + 12
-        number, text = np.nan, None
-        if _LENGTH.unpack_from(data, at)[0] == 8:
-            (number,) = _DOUBLE.unpack_from(data, at + 4)
-            at += 8
-        at += 4
-        (length,) = _LENGTH.unpack_from(data, at)
-        if length != -1:
-            # JSONB comes with the number of its format before the text.
-            kept, text = stored_text(data[at + 5 : at + 4 + length].decode())
-            number = np.nan if kept is None else kept
-            at += length
-        self._at = at + 4
-        own = self._found.setdefault(id, [])
-        others = {} if text is None else {0: text}
-        own.append((np.array([micros + _EPOCH_SHIFT]), np.array([number]), others))
-
-
-_LENGTH: Final = struct.Struct(">i")
-_STAMP: Final = struct.Struct(">q")
-_DOUBLE: Final = struct.Struct(">d")
-_LEAST: Final = 64
-_MOST: Final = 1 << 18
+def _put_others(np: Any, own: Columns, stamps: Any, others: list[str]) -> None:
+    """Put in what is no Number, given with its `ts`."""
+    for place, text in zip(np.searchsorted(own.ts, stamps).tolist(), others, strict=True):
+        kept, other = stored_text(text)
+        own.val[place] = np.nan if kept is None else kept
+        if other is not None:
+            own.obj[place] = other
 
 
 def _number_type(size: int) -> list[tuple[str, str]]:
     """Return the type of the row of a Number of a point whose id has so many bytes."""
     key = [("n", ">i2"), ("a", ">i4"), ("id", f"V{size}"), ("b", ">i4"), ("ts", ">i8")]
     return [*key, ("c", ">i4"), ("val", ">f8"), ("d", ">i4")]
-
-
-def _joined(np: Any, parts: list[tuple[Any, Any, dict[int, str]]]) -> Columns:
-    if len(parts) == 1:
-        return Columns(*parts[0])
-    obj: dict[int, str] = {}
-    first = 0
-    for ts, _, others in parts:
-        if others:
-            obj.update((first + place, text) for place, text in others.items())
-        first += len(ts)
-    stamps, values, _ = zip(*parts, strict=True)
-    return Columns(np.concatenate(stamps), np.concatenate(values), obj)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
@@ -14,26 +15,27 @@ from sqlalchemy import Executable, Table
 from sqlalchemy.schema import CreateTable
 
 from hsorm.codecs import hayson
-from hsorm.errors import UnknownEntityError
-from hsorm.his.arrays import Columns, columns_of, load_numpy
+from hsorm.errors import StorageError, UnknownEntityError
+from hsorm.his.arrays import Columns, load_numpy
 from hsorm.his.batches import PointItems, all_items
 from hsorm.his.checks import HisPoint, check_items, reading_point, writing_point
 from hsorm.his.columns import REMOVED, ArrowPart, Gathered, PointColumns, arrow_parts
 from hsorm.his.instants import from_micros
 from hsorm.his.rows import from_row
 from hsorm.his.span import Range, Span
-from hsorm.his.stamps import SINCE_2000, local_stamps
+from hsorm.his.stamps import SINCE_2000, packed_stamps
 from hsorm.kinds import REMOVE, Entity, Number, Ref, id_texts
 from hsorm.sql import history, statements
 from hsorm.storage._copy import (
     CheckedRows,
+    Packed,
     UnfitError,
-    columns_of_copy,
     columns_of_packed,
     encoded,
+    joined_columns,
     unpacked,
 )
-from hsorm.storage._dberrors import database_errors
+from hsorm.storage._dberrors import database_errors, sqlstate_of
 from hsorm.storage._history import WritingPoints
 from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._sql import SqlAdapter
@@ -52,6 +54,21 @@ _MOST_ROWS: Final = 4_000_000
 
 _ASKED: Final = 50
 """How many points are asked for."""
+
+_MANY: Final = 40_000
+"""Items of a point from which on it pays to read them in pages, in a transaction of their own."""
+
+_PAGE: Final = 20_000
+
+_LONG_PAGE: Final = 8_000_000
+
+_TOO_LONG: Final = "54000"
+"""More than a gigabyte in one value: 134 million items of a point."""
+
+_NO_ITEMS: Final[Packed] = (b"", b"", None, None)
+
+_LEAST_PACE: Final = 100
+"""Items from which on a read tells how close they are."""
 
 
 class CopyWork(Work, Protocol):
@@ -90,55 +107,94 @@ class PostgresHistory(SqlAdapter):
         """Open a transaction that writes; leaving it commits, an error rolls back."""
 
     @abstractmethod
-    def _driver(self) -> AbstractAsyncContextManager[Any]:
-        """Lend a connection of the driver's, without a transaction."""
+    def _snapshot(self) -> AbstractAsyncContextManager[Work]:
+        """Open a transaction that reads, all of it as of one moment."""
+
+    _in_pages = True
+    """Whether long reads may be of several statements, in a transaction of their own."""
+
+    _pace = 0.0
+    """Items a second, of the point that was read last."""
 
     # ---- reading --------------------------------------------------------------------------------
 
     async def _his_items(
         self, points: Sequence[HisPoint], span: Span, zone: ZoneInfo, limit: int | None
     ) -> list[list[HisItem]]:
-        found: list[list[HisItem]] = [[] for _ in points]
+        if len(points) == 1 and limit is None and self._in_pages and self._expected(span) >= _MANY:
+            return [await self._his_pages(points[0], span, zone)]
+        rows = await self._packed(points, span, limit)
+        with paused_gc():
+            found = [
+                _items(point.unit, zone, *rows[point.id]) if point.id in rows else []
+                for point in points
+            ]
+        if found:
+            self._note_pace(found[0])
+        return found
+
+    async def _packed(
+        self, points: Sequence[HisPoint], span: Span, most: int | None
+    ) -> dict[str, Packed]:
+        """Return the items of points by id, the first `most` of each; of those that have some."""
         rows = await self._look(
             history.items_packed,
-            points=[point.id for point in points],
+            points=list({point.id: None for point in points}),
             start=span.start,
             end=span.end,
-            most=None if limit is None else min(limit, 2**63 - 1),
+            most=None if most is None else min(most, 2**63 - 1),
         )
-        with paused_gc():
-            for place, *packed in rows:
-                found[place - 1] = _items(points[place - 1].unit, zone, *packed)
+        return {id: tuple(packed) for id, *packed in rows}
+
+    async def _his_pages(self, point: HisPoint, span: Span, zone: ZoneInfo) -> list[HisItem]:
+        """Return the items of a point; the server looks for a page while one is decoded."""
+        parts: list[list[HisItem]] = []
+        await self._ready()
+        with database_errors(self.url):
+            async with (
+                self._snapshot() as work,
+                aclosing(_pages(work, point.id, span, _PAGE)) as pages,
+            ):
+                async for page in pages:
+                    with paused_gc():
+                        parts.append(_items(point.unit, zone, *page))
+        # One list that grows would be looked through again and again by the garbage collector.
+        found = list(chain.from_iterable(parts))
+        self._note_pace(found)
         return found
+
+    def _expected(self, span: Span) -> float:
+        """Guess how many items a point has in a span; only a faster way depends on it."""
+        return self._pace * (span.end - span.start).total_seconds()
+
+    def _note_pace(self, items: Sequence[HisItem]) -> None:
+        if len(items) >= _LEAST_PACE:
+            # Not their difference: by wall clock the last may be before the first.
+            seconds = items[-1]["ts"].timestamp() - items[0]["ts"].timestamp()
+            self._pace = len(items) / seconds
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         np = load_numpy("history as arrays")
-        if not points:
-            return []
-        values = {"points": [p.id for p in points], "start": span.start, "end": span.end}
-        parts: list[bytes] = []
+        try:
+            rows = await self._packed(points, span, None)
+        except StorageError as exc:
+            if sqlstate_of(exc) != _TOO_LONG or not self._in_pages:
+                raise
+            return await self._long_columns(points, span)
+        with paused_gc():
+            return columns_of_packed(np, [rows.get(point.id, _NO_ITEMS) for point in points])
 
-        async def keep(part: bytes) -> None:
-            parts.append(part)
-
-        sql, names, _ = self._named(history.items_copied(self.tables))
+    async def _long_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
+        """Return the rows of points of which some have more than one answer of the server holds."""
+        np = load_numpy("history as arrays")
+        found = []
         await self._ready()
         with database_errors(self.url):
-            async with self._driver() as driver:
-                args = [values[name] for name in names]
-                await driver.copy_from_query(sql, *args, output=keep, format="binary")
-        with paused_gc():
-            found = columns_of_copy(np, parts)
-        return [found.get(point.id) or columns_of(()) for point in points]
-
-    async def _his_columns_packed(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
-        """Return what `_his_columns` does, of rows that are packed by point."""
-        np = load_numpy("history as arrays")
-        found = [columns_of(()) for _ in points]
-        ids = [point.id for point in points]
-        values = {"points": ids, "start": span.start, "end": span.end, "most": None}
-        for place, *packed in await self._look(history.items_packed, **values):
-            found[place - 1] = columns_of_packed(np, *packed)
+            async with self._snapshot() as work:
+                for point in points:
+                    async with aclosing(_pages(work, point.id, span, _LONG_PAGE)) as pages:
+                        parts = [columns_of_packed(np, [page])[0] async for page in pages]
+                    found.append(joined_columns(np, parts))
         return found
 
     async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
@@ -494,8 +550,36 @@ def _items(
         places = dict(zip(micros, range(len(micros)), strict=True))
         for micro, obj in zip(unpacked(other_stamps, "q"), others, strict=True):
             vals[places[micro]] = from_row(None, obj, unit)
-    local = local_stamps(micros, zone, SINCE_2000)
+    local = packed_stamps(micros, zone, SINCE_2000)
     return [{"ts": ts, "val": val} for ts, val in zip(local, vals, strict=True)]
+
+
+async def _pages(work: Work, id: str, span: Span, most: int) -> AsyncGenerator[Packed, None]:
+    """Yield the items of a point, so many at a time; the next ones are fetched meanwhile."""
+
+    def fetching(start: dt.datetime) -> asyncio.Task[Rows]:
+        values = {"points": [id], "start": start, "end": span.end, "most": most}
+        return asyncio.create_task(work.fetch(history.items_packed, **values))
+
+    coming = fetching(span.start)
+    try:
+        while rows := await coming:
+            ((_, *packed),) = rows
+            stamps = packed[0]
+            if full := len(stamps) == 8 * most:
+                coming = fetching(_after(stamps))
+                await asyncio.sleep(0)  # now it is on its way
+            yield tuple(packed)
+            if not full:
+                break
+    finally:
+        coming.cancel()
+        await asyncio.wait([coming])
+
+
+def _after(stamps: bytes) -> dt.datetime:
+    """Return the instant after the last of a page."""
+    return SINCE_2000 + dt.timedelta(0, 0, int.from_bytes(stamps[-8:], "big", signed=True) + 1)
 
 
 async def _delete_items(work: CopyWork, id: str, span: Span) -> int:

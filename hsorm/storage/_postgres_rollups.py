@@ -56,7 +56,8 @@ class PostgresRollups(SqlAdapter):
         if asked.rollup.is_held:
             return await self._look(rollups.held(fold, by), **values)
         if not picks:
-            return _unpacked(await self._look(rollups.numbers(fold, by), **values))
+            values["id"], alone = asked.points[0].id, len(asked.points) == 1
+            return _unpacked(await self._look(rollups.numbers(fold, by, alone=alone), **values))
         rows = await self._look(rollups.picked_numbers(fold, by), **values)
         if any(others for *_, others in rows):
             return await self._look(rollups.picked(fold, by), **values)

@@ -12,7 +12,7 @@ from hsorm.errors import StorageUnavailableError, UnknownEntityError
 from hsorm.his.arrays import Columns, load_numpy
 from hsorm.his.batches import PointItems, all_items
 from hsorm.his.checks import HisPoint
-from hsorm.his.span import Span
+from hsorm.his.span import ALWAYS, Span
 from hsorm.redis_ops.client import Command
 from hsorm.redis_ops.history import (
     Extent,
@@ -31,6 +31,7 @@ from hsorm.storage.protocol import HisItem
 
 __all__ = ["RedisHistory"]
 
+_UTC: Final = ZoneInfo("UTC")
 _POINTS_AT_ONCE: Final = 100
 
 
@@ -86,6 +87,21 @@ class RedisHistory(RedisReads, History):
         bucket = self.layout.bucket_of(id)
         commands = Extent.commands(HisKeys.of(bucket.base, id))
         return Extent.of(await self._his_answers(bucket, commands))
+
+    async def _his_beyond(self, point: HisPoint, most: int) -> dt.datetime | None:
+        size, _, _ = await self._his_extent(point.id)
+        if size <= most:
+            return None
+        bucket = self.layout.bucket_of(point.id)
+        keys = HisKeys.of(bucket.base, point.id)
+        asked = Extent.commands(keys)
+        # How many there are is asked again along with the oldest: others may have deleted some.
+        answers = await self._his_answers(
+            bucket, [*asked, *Rows.commands(keys, ALWAYS, size - most)]
+        )
+        left = Extent.of(answers[: len(asked)]).size - most
+        oldest = Rows.of(answers[len(asked) :]).items(_UTC, None, size - most)
+        return oldest[:left][-1]["ts"] if left > 0 else None
 
     async def _his_answers(self, bucket: Bucket, commands: Sequence[Command]) -> list[Any]:
         # A series that is not there is an error, which stands for no items.

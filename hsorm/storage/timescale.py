@@ -50,9 +50,6 @@ from hsorm.errors import (
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.parser import node_of
 from hsorm.filter.shape import shape_of
-from hsorm.his.arrays import Columns
-from hsorm.his.checks import HisPoint
-from hsorm.his.span import Span
 from hsorm.kinds import REMOVE, Entity
 from hsorm.ops.geo import Area
 from hsorm.sql import changing, migrate, statements
@@ -567,6 +564,12 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         async with self._driver() as driver, driver.transaction(isolation="read_committed"):
             yield _DriverWork(driver, self._prepared, self._compiled)
 
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[_DriverWork]:
+        settings = {"isolation": "repeatable_read", "readonly": True}
+        async with self._driver() as driver, driver.transaction(**settings):
+            yield _DriverWork(driver, self._prepared, self._compiled)
+
     async def _look(self, statement: Statement, **values: Any) -> Rows:
         await self._ready()
         with database_errors(self.url):
@@ -667,6 +670,8 @@ class _DriverWork:
 class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
     """A `TimescaleAdapter` in a session."""
 
+    _in_pages = False
+
     def __init__(
         self,
         dsn: str | None = None,
@@ -695,10 +700,6 @@ class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
 
     async def _pause(self) -> None:
         await self._host.pause()
-
-    async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
-        # COPY to read with would prepare a statement by a name that is not the host's.
-        return await self._his_columns_packed(points, span)
 
 
 def _live_rows(changes: Mapping[str, Entity]) -> str:

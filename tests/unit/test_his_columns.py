@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import math
+import struct
 import tracemalloc
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +24,7 @@ from hsorm.his.columns import Gathered, PointColumns, arrow_parts
 from hsorm.his.instants import from_micros
 from hsorm.his.rows import from_row
 from hsorm.kinds import MARKER, NA, REMOVE, Coord, Number
-from hsorm.storage._copy import columns_of_copy, encoded
+from hsorm.storage._copy import columns_of_packed, encoded
 from hsorm.zones import zone_of
 
 POINTS = {
@@ -172,27 +174,48 @@ def test_rows_for_the_server_are_those_of_items() -> None:
         obj = states if n % 7 == 3 else None
         points.append(PointColumns("p" * (1 + n // 15) + f"{n:02}", ts, ts / 2.0 + 1.0, obj))
 
-    found = columns_of_copy(np, encoded(points))
+    assert list(_sent(encoded(points))) == [
+        (point.id, ts, val, None if point.obj is None else point.obj[i])
+        for point in points
+        for i, (ts, val) in enumerate(zip(point.ts.tolist(), point.val.tolist(), strict=True))
+    ]
 
-    assert {id: columns.ts.tolist() for id, columns in found.items()} == {
-        point.id: point.ts.tolist() for point in points if len(point.ts)
-    }
-    for point in points[1:]:
-        kept = {} if point.obj is None else {i: "true" for i, text in enumerate(point.obj) if text}
-        assert found[point.id].obj == kept
-        plain = [i for i in range(len(point.ts)) if i not in kept]
-        assert found[point.id].val[plain].tolist() == point.val[plain].tolist()
+
+def _sent(parts: Iterable[bytes]) -> Iterator[tuple[str, int, float | None, str | None]]:
+    """Read the binary format of COPY, as the documentation of PostgreSQL describes it."""
+    data, at = b"".join(parts), 19
+    assert data.startswith(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+    while data[at : at + 2] != b"\xff\xff":
+        fields: list[bytes | None] = []
+        (count,) = struct.unpack_from(">h", data, at)
+        at += 2
+        for _ in range(count):
+            (size,) = struct.unpack_from(">i", data, at)
+            fields.append(None if size == -1 else data[at + 4 : at + 4 + size])
+            at += 4 + max(size, 0)
+        id, ts, val, obj = fields
+        assert id is not None
+        assert ts is not None
+        micros = struct.unpack(">q", ts)[0] + _SINCE_1970
+        number = None if val is None else struct.unpack(">d", val)[0]
+        yield id.decode(), micros, number, None if obj is None else obj[1:].decode()
+    assert at + 2 == len(data)
+
+
+_SINCE_1970 = 946_684_800_000_000  # of 2000, from which on PostgreSQL counts
 
 
 def test_long_texts_are_not_kept() -> None:
     """What is made of a state is kept, for it comes again; a thousand of the longest are 60 MB."""
     np = pytest.importorskip("numpy")
     ts = np.arange(100, dtype=np.int64) * 1_000_000
+    stamps = ts.astype(">i8").tobytes()
 
     def write_and_read(salt: str) -> None:
         texts = np.array([f'"{salt}{n:032000}"' for n in range(100)], object)
-        rows = list(encoded([PointColumns("p", ts, ts / 1.0, texts)]))
-        assert len(columns_of_copy(np, rows)["p"].obj) == 100
+        assert len(list(encoded([PointColumns("p", ts, ts / 1.0, texts)]))) > 1
+        (found,) = columns_of_packed(np, [(stamps, stamps, stamps, texts.tolist())])
+        assert len(found.obj) == 100
 
     write_and_read("a")  # and what is made once
     tracemalloc.start()

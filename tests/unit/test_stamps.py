@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from array import array
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsorm.his.stamps import SINCE_1970, SINCE_2000, local_stamps
+from hsorm.his.stamps import SINCE_1970, SINCE_2000, local_stamps, packed_stamps
 
 _ZONES = [
     "America/New_York", "Europe/London", "Australia/Sydney", "Australia/Lord_Howe",
@@ -53,8 +54,40 @@ def test_years_of_instants(name: str, minutes: int) -> None:
     first = int((dt.datetime(2009, 1, 1, tzinfo=dt.UTC) - SINCE_2000) / _MICRO)
     micros = [first + i * minutes * 60_000_000 for i in range(3 * 365 * 24 * 60 // minutes)]
 
-    assert _whole(local_stamps(micros, zone, SINCE_2000)) == _whole(
+    plain = _whole(_plain(micros, zone, SINCE_2000))
+    assert _whole(local_stamps(micros, zone, SINCE_2000)) == plain
+    assert _whole(packed_stamps(array("q", micros), zone, SINCE_2000)) == plain
+
+
+@given(
+    zone=st.sampled_from(_ZONES).map(ZoneInfo),
+    start=st.integers(-1_500_000_000, 1_000_000_000),
+    runs=st.lists(
+        st.tuples(
+            st.sampled_from([1, 1_000_000, 60_000_000, 900_000_000, 3_600_000_000]),
+            st.sampled_from([1, 2, 95, 96, 200, 1_500, 3_000]),
+        ),
+        max_size=4,
+    ),
+)
+def test_stretches_of_even_steps(zone: ZoneInfo, start: int, runs: list[tuple[int, int]]) -> None:
+    """Before and after 2000, over where one rhythm ends and another begins."""
+    micros = [start * 1_000_000]
+    for step, many in runs:
+        micros += range(micros[-1] + step, micros[-1] + step * many + 1, step)
+
+    assert _whole(packed_stamps(array("q", micros), zone, SINCE_2000)) == _whole(
         _plain(micros, zone, SINCE_2000)
+    )
+
+
+def test_a_step_that_is_not_even_is_seen() -> None:
+    """With the first step and the ends as if all were."""
+    micros = array("q", range(0, 600_000_000, 1_000_000))
+    micros[300] += 1
+
+    assert _whole(packed_stamps(micros, dt.UTC, SINCE_2000)) == _whole(
+        [SINCE_2000 + micro * _MICRO for micro in micros]
     )
 
 
