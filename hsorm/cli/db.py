@@ -154,7 +154,7 @@ async def policy_set(
     ] = None,
 ) -> None:
     """Set what becomes of history as it grows old."""
-    given = {"chunk": chunk, "compress_after": compress_after, "keep": keep}
+    given: Any = {"chunk": chunk, "compress_after": compress_after, "keep": keep}
     if not any(given.values()):
         raise UsageError("what to set? --chunk, --compress-after or --keep, with a time")
     async with _with_policies(session) as store:
