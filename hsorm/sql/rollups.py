@@ -322,10 +322,12 @@ def said(tables: Tables, dialect: Dialect) -> dict[str, str]:
 
 
 def are_hours_ready(tables: Tables, dialect: str) -> Select[Any]:
-    """Select one row where a point has ready hours after `hours_start`."""
+    """Select whether hours are kept at all, and whether a point has some after `hours_start`."""
     until, given = tables.hours.until, _given()
     there = and_(until.c.point_id == given.c.value, until.c.until > _hours_start())
-    return select(literal_column("1")).select_from(given.join(until, there)).limit(1)
+    ready = select(until.c.point_id).select_from(given.join(until, there))
+    found: list[ColumnElement[Any]] = [exists(select(tables.hours.state.c.hours)), exists(ready)]
+    return select(*found)
 
 
 def hour_extents(tables: Tables, dialect: str) -> Select[Any]:
@@ -432,7 +434,8 @@ def _items_beside(tables: Tables, given: Any, fold: Fold) -> Iterator[Select[Any
         return statement.where(item.c.point_id == given.c.value, *within, of).correlate(given)
 
     yield items(item.c.ts >= start, item.c.ts < _hours_start())
-    yield items(item.c.ts >= given.c.since, item.c.ts < end)
+    # What follows from the others anyway leaves out chunks as the statement is planned.
+    yield items(item.c.ts >= given.c.since, item.c.ts >= _hours_start(), item.c.ts < end)
     marks, sums = tables.hours.stale.c, tables.hours.sums.c
     stale = [
         select(columns.ts)
@@ -443,7 +446,8 @@ def _items_beside(tables: Tables, given: Any, fold: Fold) -> Iterator[Select[Any
     again = (stale[0].distinct() if fold == "count" else union(*stale)).subquery("again")
     hour: ColumnElement[Any] = literal_column("interval '1 hour'", Interval())
     there = and_(item.c.ts >= again.c.ts, item.c.ts < again.c.ts + hour)
-    yield items().select_from(again.join(item, there))
+    within = and_(item.c.ts >= _hours_start(), item.c.ts < _hours_end())
+    yield items(within).select_from(again.join(item, there))
 
 
 @cache

@@ -27,6 +27,8 @@ class PostgresPolicies(SqlAdapter):
     Times are as the intervals of a rollup: `"7day"`, `"6mo"`, `"2yr"`, a Number or a timedelta.
     """
 
+    _no_hours_before: float
+
     @abstractmethod
     def _driver(self) -> AbstractAsyncContextManager[Any]:
         """Lend a connection of the driver's, without a transaction."""
@@ -55,7 +57,8 @@ class PostgresPolicies(SqlAdapter):
             keep: Drop chunks in which everything is older (community licence).
             hourly: Keep hours ready for rollups, from the next refresh on: that is a job of
                 TimescaleDB under its community licence, and for you to run everywhere else, by
-                `run_his_policy()`. Works without TimescaleDB, too.
+                `run_his_policy()`. Works without TimescaleDB, too. Other adapters take notice
+                within a minute, and read the items until then.
 
         Returns:
             What holds now.
@@ -78,7 +81,9 @@ class PostgresPolicies(SqlAdapter):
             if hourly and not policy.hourly:
                 await self._keep_hours(driver, policy)
 
-        return await self._changed(change)
+        set_ = await self._changed(change)
+        self._no_hours_before = 0.0  # see PostgresRollups
+        return set_
 
     async def remove_his_policy(self, *names: PolicyName) -> HisPolicy:
         """Take back what was set; what is compressed stays so, and nothing more is dropped.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, repeat
 from typing import Any, Final
@@ -26,6 +27,10 @@ _SEEKS: Final = 2_000
 
 _OUT_OF_RANGE: Final = "22003"
 
+# So many seconds nobody asks again whether hours are kept that were not: it takes a sixth of the
+# time of a small rollup. Items come to the same.
+_UNASKED: Final = 60.0
+
 _HOUR: Final = dt.timedelta(hours=1)
 _TICK: Final = dt.timedelta(microseconds=1)
 
@@ -34,6 +39,7 @@ class PostgresRollups(SqlAdapter):
     """The part of an adapter over asyncpg that rolls up history."""
 
     _timescale: bool | None = None
+    _no_hours_before: float = 0.0
 
     async def _his_rollup(self, asked: Asked) -> Rolled:
         try:
@@ -48,7 +54,7 @@ class PostgresRollups(SqlAdapter):
     async def _extent(self, asked: Asked) -> tuple[Extent, dict[str, Any]]:
         extent, before = await super()._extent(asked)
         hours = _hours_within(asked.span.start, asked.span.end)
-        if asked.rollup.fold not in rollups.HOURLY or hours is None:
+        if not self._may_have_hours(asked) or hours is None:
             return extent, before
         # Hours may outlive their items.
         ids = as_listed(point.id for point in asked.points)
@@ -92,15 +98,20 @@ class PostgresRollups(SqlAdapter):
         self, asked: Asked, bounds: Sequence[dt.datetime], values: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Return between which hours some are ready, None where none are or they would not do."""
-        if asked.rollup.fold not in rollups.HOURLY:
+        if not self._may_have_hours(asked):
             return None
         hours = _hours_within(values["start"], values["end"])
         if hours is None or not all(bound == _floor(bound) for bound in bounds):
             return None
-        ready = await self._look(
+        ((are_kept, are_ready),) = await self._look(
             rollups.are_hours_ready, ids=values["ids"], hours_start=hours["hours_start"]
         )
-        return hours if ready else None
+        if not are_kept:
+            self._no_hours_before = time.monotonic() + _UNASKED
+        return hours if are_ready else None
+
+    def _may_have_hours(self, asked: Asked) -> bool:
+        return asked.rollup.fold in rollups.HOURLY and time.monotonic() >= self._no_hours_before
 
     async def _has_timescale(self) -> bool:
         if self._timescale is None:
