@@ -11,11 +11,16 @@ kept. That is exact at every moment, whoever writes, in these steps:
   numbers are over, whoever writes looked at the clock later than that: what is not marked lies
   within the hour before the noted clock, or after. So all hours before are settled but for what
   marks tell. (Ten minutes are allowed for a clock that is set back, or that of another server.)
-* It works out the hours from `until` of each point up to there, and sets `until` along with them;
-  then it deletes marks, and works out their hours. Each is one statement, with one snapshot: the
-  items of a mark that it sees it sees as well, and a mark that it does not see stays.
+* It deletes marks, and works out their hours; then it works out the hours from `until` of each
+  point up to where all is settled, and sets `until` along with them. Each is one statement, with
+  one snapshot: the items of a mark that it sees it sees as well, and a mark that it does not see
+  stays.
 * A rollup takes, in one statement, the hours before `until` that are not marked, and the items of
   all others. An hour before `until` without a row has no item that says anything.
+
+Hours outlive items that are dropped with their chunk, which no trigger sees. One that is marked
+afterwards comes to what is there then; who clears a range or deletes a point marks the hours of it
+that there are, see `stale_hours`.
 """
 
 # ruff: noqa: S608 - names of our own, quoted; nothing can be bound in a trigger or a procedure

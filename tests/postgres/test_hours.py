@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from alembic import command
 from hsorm import MARKER, NA, Number, Ref
 from hsorm.errors import StorageError
 from hsorm.his.span import Span
-from hsorm.sql import make_tables
+from hsorm.sql import make_tables, migrate, rollups
 from hsorm.sql.urls import engine_url
 from hsorm.storage import bind
 from hsorm.storage.memory import InMemoryAdapter
@@ -32,6 +33,7 @@ from tests.conformance import test_rollup_properties
 from tests.conformance.test_properties import _BOUNDED
 from tests.conformance.test_rollup_properties import _close
 from tests.conftest import Record, skip_missing
+from tests.postgres.test_plans import _nodes
 
 _POINT: dict[str, Any] = {
     "point": MARKER, "his": MARKER, "kind": "Number", "unit": "kW", "tz": "UTC",
@@ -296,6 +298,36 @@ async def test_hours_are_what_is_read(fresh: TimescaleAdapter) -> None:
         assert sum(item["val"].val for item in found["p"]) == total
 
 
+async def test_a_rollup_reads_the_items_of_the_ends_and_of_stale_hours_alone(
+    fresh: TimescaleAdapter,
+) -> None:
+    """Of a year of twenty minutes each, from half past to half past."""
+    await fresh.create({"id": Ref("p"), **_POINT})
+    await fresh.his_write("p", _kw(*range(365 * 72)))
+    await _worked(fresh)
+    await fresh.his_write("p", [{"ts": _START + 1_000 * _HOUR, "val": Number(5, "kW")}])
+    async with fresh._driver() as driver:
+        await driver.execute("VACUUM ANALYZE")
+    start, end = _START + _HOUR / 2, _START + 8_000.5 * _HOUR
+    values = {"start": start, "end": end, "step": _HOUR, "origin": _START, "ids": '["p"]'}
+    within = {"hours_start": _START + _HOUR, "hours_end": _START + 8_000 * _HOUR}
+
+    statement: Any = rollups.hourly_numbers("avg", "date_bin")(fresh.tables, "postgresql")
+    sql, args = fresh._compiled(statement.params(**values, **within))
+    async with fresh._driver() as driver:
+        ((plan,),) = await driver.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}", *args)
+
+    nodes = [node for node in _nodes(plan[0]["Plan"]) if node["Node Type"] != "Custom Scan"]
+    scans = [node for node in nodes if node.get("Alias", "").startswith("item")]
+    # Items before and after the whole hours are 1 (at 0:40) and 2, and 3 are in the stale one.
+    assert sum(_read(scan) for scan in scans) == 1 + 2 + 3
+
+
+def _read(scan: dict[str, Any]) -> int:
+    """Return how many rows a node of a plan has looked at."""
+    return int((scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0)) * scan["Actual Loops"])
+
+
 @pytest.mark.parametrize("val", [1e300, -1e308, math.inf])
 async def test_sums_beyond_all_doubles(store: _Worked, val: float) -> None:
     await store.create({"id": Ref("p"), **_POINT})
@@ -461,6 +493,12 @@ async def test_two_who_switch_on_at_the_same_time(fresh_postgres_url: str) -> No
 # ---- switching off and on, and what is dropped --------------------------------------------------
 
 
+_LEFT = (
+    "SELECT (SELECT count(*) FROM pg_trigger WHERE tgname ~ 'hsorm_hours') "
+    "+ (SELECT count(*) FROM pg_proc WHERE proname ~ 'hsorm.*hour')"
+)
+
+
 async def test_nothing_is_left_when_it_is_switched_off(fresh: TimescaleAdapter) -> None:
     await fresh.create({"id": Ref("p"), **_POINT})
     await fresh.his_write("p", _kw(1, 2, 3))
@@ -472,10 +510,7 @@ async def test_nothing_is_left_when_it_is_switched_off(fresh: TimescaleAdapter) 
     assert (policy.hourly, policy.hourly_until) == (False, None)
     assert again == policy
     async with fresh._driver() as driver:
-        left = await driver.fetchval(
-            "SELECT (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'hsorm_hours%') "
-            "+ (SELECT count(*) FROM pg_proc WHERE proname LIKE 'hsorm%hour%')"
-        )
+        left = await driver.fetchval(_LEFT)
     assert left == 0
     assert [await _number(fresh, what) for what in ("", "_until", "_stale", "_state")] == [0] * 4
     # What is written meanwhile nobody marks.
@@ -514,6 +549,24 @@ async def test_names_with_a_prefix_in_a_schema(fresh_postgres_url: str) -> None:
 
         assert await connection.run_sync(dropped) == []
     await engine.dispose()
+
+
+async def test_a_downgrade_takes_the_triggers_along(fresh_postgres_url: str) -> None:
+    names: dict[str, Any] = {"prefix": "a'b:c%s ", "schema": 'B"MS'}
+    async with TimescaleAdapter(fresh_postgres_url, **names) as store:
+        await store.set_his_policy(hourly=True)
+    engine = create_async_engine(engine_url(fresh_postgres_url))
+    async with engine.begin() as connection:
+
+        def downgraded(connection: Connection) -> int:
+            command.downgrade(migrate.config(connection, **names), "0004")
+            return int(connection.exec_driver_sql(_LEFT).scalar_one())
+
+        assert await connection.run_sync(downgraded) == 0
+    await engine.dispose()
+    async with TimescaleAdapter(fresh_postgres_url, **names) as store:  # and up again
+        assert not (await store.his_policy()).hourly
+        assert (await store.set_his_policy(hourly=True)).hourly
 
 
 async def test_the_days_of_dropped_items_stay(fresh: TimescaleAdapter) -> None:
