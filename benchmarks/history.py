@@ -30,6 +30,7 @@ from benchmarks._history_hand import Row, adbc_table, copy_new, fetch, upsert
 from benchmarks._report import Report, show, write
 from benchmarks._server import own_database
 from benchmarks._timing import Call, Times, in_turns, ratio, repeated
+from benchmarks.hours import measure_hours
 from benchmarks.rollups import measure_imports, measure_rollups
 from hsorm.his import Span
 from hsorm.kinds import MARKER, Entity, Ref
@@ -37,7 +38,7 @@ from hsorm.storage.timescale import TimescaleAdapter
 
 _START: Final = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 _MINUTE: Final = dt.timedelta(minutes=1)
-_PARTS: Final = ("rows", "haystack", "years", "flat", "rollups", "imports")
+_PARTS: Final = ("rows", "haystack", "years", "flat", "rollups", "hours", "imports")
 _YEARS: Final = (1, 5, 20)
 _LARGE: Final = 1_000_000
 """More rows are measured in half of the rounds."""
@@ -285,6 +286,8 @@ async def run(args: argparse.Namespace) -> None:
 async def _measured(part: str, dsn: str, args: argparse.Namespace) -> Report:
     if part == "rollups":
         return await measure_rollups(dsn, args.rollup_rows, args.rounds)
+    if part == "hours":
+        return await measure_hours(dsn, args.rounds, args.written)
     if part == "imports":
         with TemporaryDirectory() as folder:
             return await measure_imports(dsn, args.imported, args.rounds, Path(folder))
@@ -305,6 +308,7 @@ def main() -> None:
     parser.add_argument("--haystack-rows", type=int, default=100_000, help="beside haystack-py")
     parser.add_argument("--flat-rows", type=int, default=10_000_000, help="to stream (10M)")
     parser.add_argument("--rollup-rows", type=int, default=3_000_000, help="to roll up (3M)")
+    parser.add_argument("--written", type=int, default=100_000, help="with hours kept (100k)")
     parser.add_argument("--imported", type=int, default=300_000, help="rows to import (300k)")
     parser.add_argument("--rounds", type=int, default=7, help="of each side (7)")
     parser.add_argument("--only", action="append", choices=_PARTS, help="one part, repeatable")

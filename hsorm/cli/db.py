@@ -152,25 +152,33 @@ async def policy_set(
         str | None,
         typer.Option("--keep", metavar="TIME", help="Drop what is older: 6mo, 2yr."),
     ] = None,
+    hourly: Annotated[
+        bool,
+        typer.Option("--hourly", help="Keep hours ready for rollups (any PostgreSQL)."),
+    ] = False,
 ) -> None:
-    """Set what becomes of history as it grows old."""
-    given = {"chunk": chunk, "compress_after": compress_after, "keep": keep}
-    if not any(given.values()):
-        raise UsageError("what to set? --chunk, --compress-after or --keep, with a time")
+    """Set what becomes of history as it grows old, and whether hours are kept for rollups."""
+    given: dict[str, Any] = {"chunk": chunk, "compress_after": compress_after, "keep": keep}
+    if not any((*given.values(), hourly)):
+        raise UsageError("what to set? --chunk, --compress-after or --keep, with a time; --hourly")
     async with _with_policies(session) as store:
-        _say_policy(session, await store.set_his_policy(**given))
+        policy = await store.set_his_policy(**given, hourly=hourly)
+        _say_policy(session, policy)
+    if hourly and policy.edition != "community":
+        session.say("Have a job run `hsorm db policy run` each quarter of an hour or so:")
+        session.say("rollups read the items of the hours that it has not worked out yet.")
 
 
 async def policy_remove(
     session: Session,
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME", help="compress-after or keep, or both.")
+        list[str], typer.Argument(metavar="NAME", help="compress-after, keep or hourly.")
     ],
 ) -> None:
-    """Take back what was set; what is compressed stays so."""
+    """Take back what was set; what is compressed stays so, and hours are dropped."""
     taken: Any = [name.replace("-", "_") for name in names]
-    if not {"compress_after", "keep"}.issuperset(taken):
-        raise UsageError(f"{' '.join(names)}: write compress-after or keep, or both")
+    if not {"compress_after", "keep", "hourly"}.issuperset(taken):
+        raise UsageError(f"{' '.join(names)}: write compress-after, keep or hourly")
     async with _with_policies(session) as store:
         _say_policy(session, await store.remove_his_policy(*taken))
 
@@ -185,15 +193,18 @@ async def policy_run(
         str | None, typer.Option("--keep", metavar="TIME", help="Instead of what is set.")
     ] = None,
 ) -> None:
-    """Compress and drop old chunks now, on Redis delete old items.
+    """Work out the hours that are kept, compress and drop old chunks; on Redis delete old items.
 
-    Dropping works with the Apache edition of TimescaleDB, too.
+    Hours are kept on any PostgreSQL; dropping works with the Apache edition of TimescaleDB, too.
     """
     async with _with_policies(session) as store:
         run = await store.run_his_policy(compress_after=compress_after, keep=keep)
+        policy = await store.his_policy()
+    if run.hours is not None:
+        session.say(f"Worked out {run.hours:,} hours, {_ready(policy)}.")
     if _is_redis(session):
         session.say(f"Deleted {run.dropped:,} items.")
-    else:
+    elif policy.hypertable:
         session.say(f"Dropped {run.dropped:,} chunks, compressed {run.compressed:,}.")
 
 
@@ -227,8 +238,8 @@ async def _with_policies(session: Session) -> AsyncIterator[HisPolicies]:
     async with session.storage() as store:
         if not hasattr(store, "his_policy"):
             raise UsageError(
-                f"{session.shown_url} has no policies: those are of PostgreSQL with TimescaleDB, "
-                "and of Redis"
+                f"{session.shown_url} has no policies: those are of PostgreSQL, with TimescaleDB "
+                "above all, and of Redis"
             )
         yield cast("HisPolicies", store)
 
@@ -245,12 +256,19 @@ def _say_policy(session: Session, policy: HisPolicy) -> None:
     if not policy.hypertable:
         why = "no TimescaleDB" if policy.edition == "none" else f"TimescaleDB, {policy.edition}"
         session.say(f"history         a plain table ({why})")
-        return
-    chunks = f"{policy.chunks:,} chunks, {policy.compressed:,} compressed"
-    session.say(f"history         a hypertable (TimescaleDB, {policy.edition}), {chunks}")
-    session.say(f"chunk           {policy.chunk}")
-    session.say(f"compress-after  {policy.compress_after or 'not set'}")
-    session.say(f"keep            {policy.keep or 'not set: for ever'}")
+    else:
+        chunks = f"{policy.chunks:,} chunks, {policy.compressed:,} compressed"
+        session.say(f"history         a hypertable (TimescaleDB, {policy.edition}), {chunks}")
+        session.say(f"chunk           {policy.chunk}")
+        session.say(f"compress-after  {policy.compress_after or 'not set'}")
+        session.say(f"keep            {policy.keep or 'not set: for ever'}")
+    session.say(f"hourly          {_ready(policy) if policy.hourly else 'not set'}")
+
+
+def _ready(policy: HisPolicy) -> str:
+    """Return up to when hours are ready for rollups, in words."""
+    until = policy.hourly_until
+    return "none ready yet" if until is None else f"ready up to {until:%Y-%m-%dT%H:%MZ}"
 
 
 def _declared(texts: Sequence[str]) -> dict[str, Indexed]:
@@ -340,11 +358,13 @@ command(
     ),
 )(distribute)
 
-policy = make_group("policy", "See to history as it grows old (TimescaleDB, Redis).")
+policy = make_group("policy", "See to history as it grows old, and to hours for rollups.")
 group.add_typer(policy, name="policy")
 command(policy, "show", examples=("db policy show -u postgresql://me@host/db",))(policy_show)
 command(policy, "set", examples=("db policy set --chunk 1wk --compress-after 30day --keep 2yr",))(
     policy_set
 )
-command(policy, "remove", examples=("db policy remove keep",))(policy_remove)
+command(policy, "remove", examples=("db policy remove keep", "db policy remove hourly"))(
+    policy_remove
+)
 command(policy, "run", examples=("db policy run", "db policy run --keep 2yr"))(policy_run)

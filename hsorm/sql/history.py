@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Delete,
     Insert,
+    Interval,
     Select,
     Table,
     Text,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
     literal_column,
     select,
     type_coerce,
@@ -48,6 +50,8 @@ __all__ = [
     "lock_points",
     "point_configs",
     "point_configs_held",
+    "stale_hours",
+    "stale_hours_of",
     "upsert_latest",
 ]
 
@@ -140,6 +144,28 @@ def delete_items(tables: Tables, dialect: str) -> Delete:
     """Delete the items of the point `id` in `[start, end)`."""
     columns = tables.history.c
     return delete(tables.history).where(_of_point(columns), _span(columns))
+
+
+def stale_hours(tables: Tables, dialect: str) -> Insert:
+    """Mark what is ready of the point `id` for rollups from `start` to `end` (PostgreSQL).
+
+    The triggers do so for items that are deleted; but hours may outlive their items.
+    """
+    sums, hour = tables.hours.sums, literal_column("interval '1 hour'", Interval())
+    start, end = (bindparam(name, type_=sums.c.ts.type) for name in ("start", "end"))
+    touched = and_(_of_point(sums.c), sums.c.ts > start - hour, sums.c.ts < end)
+    return _stale(tables, touched)
+
+
+def stale_hours_of(tables: Tables, dialect: str) -> Insert:
+    """Mark what is ready of the points `ids`, a JSON array, for rollups (PostgreSQL)."""
+    return _stale(tables, IsListed(tables.hours.sums.c.point_id, bindparam("ids", type_=Text())))
+
+
+def _stale(tables: Tables, condition: ColumnElement[bool]) -> Insert:
+    sums, stale = tables.hours.sums.c, tables.hours.stale
+    own = select(sums.point_id, sums.ts).where(condition)
+    return insert(stale).from_select(["point_id", "ts"], own)
 
 
 def lock_points(tables: Tables, dialect: str) -> Select[Any]:

@@ -30,7 +30,7 @@ __all__ = [
     "upgrade",
 ]
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The revision that this version of hsorm works with."""
 
 VERSION_TABLE: Final = "hsorm_version"

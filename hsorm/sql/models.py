@@ -29,6 +29,7 @@ from sqlalchemy.types import JSON
 
 from hsorm.kinds import Entity
 from hsorm.sql.constructs import ThisChange, ThisInstant
+from hsorm.sql.hours import Hours, keep_hours, make_hours
 from hsorm.sql.tag_index import TagIndex, make_tag_index, moved
 from hsorm.sql.triggers import keep_triggers
 from hsorm.sql.types import Instant, Tags
@@ -210,6 +211,7 @@ class Tables:
         history_changes: Which points' history was written.
         watches: Watches.
         watch_ids: The entities in each watch.
+        hours: PostgreSQL alone: hours of history that are kept ready for rollups.
         change_clock: SQLite alone: the number of the last change, in one row that triggers keep.
         tag_index: What stands beside the entities on SQLite; it is made and dropped with them.
         word_index: The search index of SQLite, for those who ask for it.
@@ -223,6 +225,7 @@ class Tables:
     history_changes: Table
     watches: Table
     watch_ids: Table
+    hours: Hours
     change_clock: TableClause
     tag_index: TagIndex | None
     word_index: WordIndex | None
@@ -234,6 +237,8 @@ class Tables:
         names |= {self.history_changes.name, self.watches.name, self.watch_ids.name}
         if dialect == "sqlite" and self.tag_index is not None:
             names |= {self.change_clock.name, self.tag_index.table.name}
+        if dialect == "postgresql":
+            names |= {table.name for table in self.hours.sums.metadata.tables.values()}
         return names
 
 
@@ -264,15 +269,18 @@ def make_tables(metadata: MetaData, *, prefix: str = "", schema: str | None = No
     tag_index, word_index = make_tag_index(entities, prefix), make_word_index(entities)
     _make_along(entities, prefix)
     keep_triggers(metadata, entities, prefix)
+    history, hours = attach(_History), make_hours(prefix, schema)
+    keep_hours(history, hours, prefix)
     return Tables(
         entities,
-        attach(_History),
+        history,
         live,
         arrays,
         attach(_Removals),
         attach(_HistoryChanges),
         attach(_Watches),
         attach(_WatchIds),
+        hours,
         table(f"{prefix}change_clock", column("n", BigInteger()), schema=schema),
         tag_index,
         word_index,

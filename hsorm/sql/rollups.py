@@ -8,7 +8,7 @@ of each interval by key. Points are `ids`, a JSON array.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,9 +16,11 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Dialect,
     Double,
     Executable,
     FromClause,
+    Integer,
     Interval,
     Select,
     Text,
@@ -26,12 +28,15 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal_column,
     or_,
     select,
     true,
     type_coerce,
+    union,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.elements import Grouping
@@ -41,7 +46,20 @@ from hsorm.sql.constructs import GivenTexts
 from hsorm.sql.models import Tables
 from hsorm.sql.types import Instant
 
-__all__ = ["By", "ends", "extents", "held", "numbers", "picked", "picked_numbers"]
+__all__ = [
+    "HOURLY",
+    "By",
+    "are_hours_ready",
+    "ends",
+    "extents",
+    "held",
+    "hour_extents",
+    "hourly_numbers",
+    "numbers",
+    "picked",
+    "picked_numbers",
+    "said",
+]
 
 By: TypeAlias = Literal["time_bucket", "date_bin", "width_bucket"]
 """How PostgreSQL finds the interval of an item: the first two where all are equally long."""
@@ -285,6 +303,151 @@ def _place(bucket: ColumnElement[Any], by: By) -> ColumnElement[Any]:
     since: ColumnElement[float] = func.date_part(epoch, bucket - origin, type_=Double())
     each: ColumnElement[float] = func.date_part(epoch, step, type_=Double())
     return cast(since / each, BigInteger())
+
+
+# ---- folds of hours that are ready: see `hsorm.sql.hours` ---------------------------------------
+
+HOURLY: Final = ("avg", "min", "max", "sum", "spread", "count")
+"""The folds of an interval that follow from those of its hours."""
+
+
+def said(tables: Tables, dialect: Dialect) -> dict[str, str]:
+    """Return as SQL when a row `item` of history says something, and when it is a number."""
+    columns, inline = tables.history.alias("item").c, {"literal_binds": True}
+    conditions = {"known": _is_known, "number": _is_number}
+    return {
+        name: str(of(columns, "postgresql").compile(dialect=dialect, compile_kwargs=inline))
+        for name, of in conditions.items()
+    }
+
+
+def are_hours_ready(tables: Tables, dialect: str) -> Select[Any]:
+    """Select whether hours are kept at all, and whether a point has some after `hours_start`."""
+    until, given = tables.hours.until, _given()
+    there = and_(until.c.point_id == given.c.value, until.c.until > _hours_start())
+    ready = select(until.c.point_id).select_from(given.join(until, there))
+    found: list[ColumnElement[Any]] = [exists(select(tables.hours.state.c.hours)), exists(ready)]
+    return select(*found)
+
+
+def hour_extents(tables: Tables, dialect: str) -> Select[Any]:
+    """Select of each point the first and last ready hour in `[hours_start, hours_end)`, or NULL."""
+    given, sums = _given(), tables.hours.sums.c
+    ends: Iterator[ColumnElement[Any]] = (
+        type_coerce(
+            select(sums.ts)
+            .where(_in_hours(sums, given.c.value), ~_is_stale(tables))
+            .order_by(order)
+            .limit(1)
+            .correlate(given)
+            .scalar_subquery(),
+            Instant(),
+        )
+        for order in (sums.ts, sums.ts.desc())
+    )
+    return select(*ends).select_from(given)
+
+
+def _hours_start() -> ColumnElement[Any]:
+    return bindparam("hours_start", type_=Instant())
+
+
+def _hours_end() -> ColumnElement[Any]:
+    return bindparam("hours_end", type_=Instant())
+
+
+def _in_hours(columns: Any, point: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(columns.point_id == point, columns.ts >= _hours_start(), columns.ts < _hours_end())
+
+
+def _is_stale(tables: Tables) -> ColumnElement[bool]:
+    sums, marks = tables.hours.sums.c, tables.hours.stale.c
+    return exists().where(marks.point_id == sums.point_id, marks.ts == sums.ts)
+
+
+@cache
+def hourly_numbers(fold: Fold, by: By) -> _Built:
+    """Return what makes the statement of `numbers` that takes hours where they are ready.
+
+    Those in `[hours_start, hours_end)`, which lies in `[start, end)`; and the items elsewhere, and
+    of hours that are stale. All in one statement, and so of one state of the database.
+    """
+
+    def build(tables: Tables, dialect: str) -> Executable:
+        given = _given_until(tables)
+        parts = union_all(
+            *_items_beside(tables, given, fold), _ready_hours(tables, given, fold)
+        ).subquery("parts")
+        bucket = _bucket(parts.c.ts, by).label("bucket")
+        n, total = func.sum(parts.c.n), func.sum(parts.c.total)
+        low, high = func.min(parts.c.low), func.max(parts.c.high)
+        numbers: dict[str, ColumnElement[Any]] = {
+            "count": n,
+            "sum": total,
+            "avg": total / cast(n, Double()),
+            "min": low,
+            "max": high,
+            "spread": high - low,
+        }
+        grouped = (
+            select(bucket, numbers[fold].label("number"))
+            .group_by(bucket)
+            .order_by(bucket)
+            .correlate(given)
+            .lateral("grouped")
+        )
+        return _packed(given, given.c.value, grouped, grouped.c.number, by=by)
+
+    return build
+
+
+def _given_until(tables: Tables) -> Any:
+    """Return the points with `since`, where the items that no ready hour stands for begin again."""
+    given, until = _given(), tables.hours.until.c
+    never: ColumnElement[Any] = literal_column("CAST('-infinity' AS timestamptz)", Instant())
+    ready = func.least(_hours_end(), func.coalesce(until.until, never))
+    since = func.greatest(_hours_start(), ready).label("since")
+    joined = given.outerjoin(tables.hours.until, until.point_id == given.c.value)
+    return select(given.c.value, since).select_from(joined).subquery("points")
+
+
+def _ready_hours(tables: Tables, given: Any, fold: Fold) -> Select[Any]:
+    sums = tables.hours.sums.c
+    n = sums.known if fold == "count" else sums.n
+    return (
+        select(sums.ts, n.label("n"), sums.total, sums.low, sums.high)
+        .where(_in_hours(sums, given.c.value), sums.ts < given.c.since, n > 0, ~_is_stale(tables))
+        .correlate(given)
+    )
+
+
+def _items_beside(tables: Tables, given: Any, fold: Fold) -> Iterator[Select[Any]]:
+    """Yield the selects of the items before, after and in between what ready hours stand for."""
+    item: Any = tables.history.alias("item")
+    of = (_is_known if fold == "count" else _is_number)(item.c, "postgresql")
+    start, end = (bindparam(name, type_=Instant()) for name in ("start", "end"))
+
+    def items(*within: ColumnElement[bool]) -> Select[Any]:
+        one: ColumnElement[int] = literal_column("1", Integer())
+        numbers = (item.c.val.label(name) for name in ("total", "low", "high"))
+        statement = select(item.c.ts, one.label("n"), *numbers)
+        return statement.where(item.c.point_id == given.c.value, *within, of).correlate(given)
+
+    yield items(item.c.ts >= start, item.c.ts < _hours_start())
+    # What follows from the others anyway leaves out chunks as the statement is planned.
+    yield items(item.c.ts >= given.c.since, item.c.ts >= _hours_start(), item.c.ts < end)
+    marks, sums = tables.hours.stale.c, tables.hours.sums.c
+    stale = [
+        select(columns.ts)
+        .where(_in_hours(columns, given.c.value), columns.ts < given.c.since, *huge)
+        .correlate(given)
+        for columns, *huge in ((marks,), (sums, sums.n.is_(None)))
+    ]
+    again = (stale[0].distinct() if fold == "count" else union(*stale)).subquery("again")
+    hour: ColumnElement[Any] = literal_column("interval '1 hour'", Interval())
+    there = and_(item.c.ts >= again.c.ts, item.c.ts < again.c.ts + hour)
+    within = and_(item.c.ts >= _hours_start(), item.c.ts < _hours_end())
+    yield items(within).select_from(again.join(item, there))
 
 
 @cache

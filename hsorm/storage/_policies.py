@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-__all__ = ["Edition", "HisPolicies", "HisPolicy", "PolicyRun"]
+__all__ = ["Edition", "HisPolicies", "HisPolicy", "PolicyName", "PolicyRun"]
 
 Edition: TypeAlias = Literal["none", "apache", "community"]
 """Which TimescaleDB a database has."""
@@ -23,6 +24,8 @@ class HisPolicy:
         compressed: How many of them are compressed.
         compress_after: How old a chunk is when it is compressed.
         keep: How old a chunk is when it is dropped; in Redis, how old an item.
+        hourly: Whether hours are kept ready for rollups.
+        hourly_until: Up to when all hours were ready after the last refresh, in UTC.
     """
 
     edition: Edition
@@ -32,14 +35,24 @@ class HisPolicy:
     compressed: int = 0
     compress_after: str | None = None
     keep: str | None = None
+    hourly: bool = False
+    hourly_until: dt.datetime | None = None
+
+
+PolicyName: TypeAlias = Literal["compress_after", "keep", "hourly"]
+"""What can be taken back."""
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRun:
-    """What was done: so many chunks were compressed, and dropped; in Redis, items deleted."""
+    """What was done: so many chunks were compressed, and dropped; in Redis, items deleted.
+
+    And so many hours of points were worked out; None where none are kept ready.
+    """
 
     compressed: int
     dropped: int
+    hours: int | None = None
 
 
 class HisPolicies(Protocol):
@@ -50,12 +63,17 @@ class HisPolicies(Protocol):
         ...
 
     async def set_his_policy(
-        self, *, chunk: Any = None, compress_after: Any = None, keep: Any = None
+        self,
+        *,
+        chunk: Any = None,
+        compress_after: Any = None,
+        keep: Any = None,
+        hourly: bool = False,
     ) -> HisPolicy:
         """Set what becomes of history as it grows old; what is not given stays as it is."""
         ...
 
-    async def remove_his_policy(self, *names: Literal["compress_after", "keep"]) -> HisPolicy:
+    async def remove_his_policy(self, *names: PolicyName) -> HisPolicy:
         """Take back what was set."""
         ...
 

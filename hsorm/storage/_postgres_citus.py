@@ -55,6 +55,12 @@ class PostgresCitus(SqlAdapter):
         history = self.engine.dialect.identifier_preparer.format_table(self.tables.history)
         if await driver.fetchval(_DISTRIBUTED, history):
             raise StorageError("history is distributed already")
+        state = self.engine.dialect.identifier_preparer.format_table(self.tables.hours.state)
+        if await driver.fetchval(f"SELECT 1 FROM {state}"):  # noqa: S608 - a name of ours
+            raise StorageError(
+                "hours are kept of this history, by triggers, which distributed tables do not "
+                "have: run `hsorm db policy remove hourly` first"
+            )
 
 
 _EXTENSIONS: Final = "SELECT extname FROM pg_extension WHERE extname IN ('citus', 'timescaledb')"

@@ -218,6 +218,11 @@ class PostgresHistory(SqlAdapter):
 
     # ---- writing --------------------------------------------------------------------------------
 
+    async def _remove(self, work: Any, ids: Sequence[str]) -> set[str]:
+        if ids:
+            await work.change(history.stale_hours_of, ids=as_listed(ids))
+        return await super()._remove(work, ids)
+
     async def _his_write(
         self,
         items: Mapping[str, list[Mapping[str, Any]]],
@@ -583,7 +588,9 @@ def _after(stamps: bytes) -> dt.datetime:
 
 
 async def _delete_items(work: CopyWork, id: str, span: Span) -> int:
-    return await work.change(history.delete_items, id=id, start=span.start, end=span.end)
+    values = {"id": id, "start": span.start, "end": span.end}
+    await work.change(history.stale_hours, **values)
+    return await work.change(history.delete_items, **values)
 
 
 def is_key_conflict(exc: Exception) -> bool:

@@ -1,16 +1,19 @@
-"""`PostgresPolicies`: what TimescaleDB does with history as it grows old."""
+"""`PostgresPolicies`: what becomes of history as it grows old, and hours ready for rollups."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Literal
+from typing import Any, Final
+
+from sqlalchemy import table
 
 from hsorm.errors import StorageError
+from hsorm.sql import hours, rollups
 from hsorm.sql.intervals import interval_text
 from hsorm.storage._dberrors import database_errors
-from hsorm.storage._policies import Edition, HisPolicy, PolicyRun
+from hsorm.storage._policies import Edition, HisPolicy, PolicyName, PolicyRun
 from hsorm.storage._sql import SqlAdapter
 
 __all__ = ["PostgresPolicies"]
@@ -19,10 +22,12 @@ _PARTS: Final = ("compress_after", "keep")
 
 
 class PostgresPolicies(SqlAdapter):
-    """The part of a PostgreSQL adapter that looks after the hypertable of history.
+    """The part of a PostgreSQL adapter that looks after history as a whole.
 
     Times are as the intervals of a rollup: `"7day"`, `"6mo"`, `"2yr"`, a Number or a timedelta.
     """
+
+    _no_hours_before: float
 
     @abstractmethod
     def _driver(self) -> AbstractAsyncContextManager[Any]:
@@ -36,7 +41,12 @@ class PostgresPolicies(SqlAdapter):
                 return await self._policy(driver)
 
     async def set_his_policy(
-        self, *, chunk: Any = None, compress_after: Any = None, keep: Any = None
+        self,
+        *,
+        chunk: Any = None,
+        compress_after: Any = None,
+        keep: Any = None,
+        hourly: bool = False,
     ) -> HisPolicy:
         """Set what becomes of history as it grows old; what is not given stays as it is.
 
@@ -45,12 +55,16 @@ class PostgresPolicies(SqlAdapter):
             compress_after: Compress chunks that are older, by point in the order of time (community
                 licence).
             keep: Drop chunks in which everything is older (community licence).
+            hourly: Keep hours ready for rollups, from the next refresh on: that is a job of
+                TimescaleDB under its community licence, and for you to run everywhere else, by
+                `run_his_policy()`. Works without TimescaleDB, too. Other adapters take notice
+                within a minute, and read the items until then.
 
         Returns:
             What holds now.
 
         Raises:
-            StorageError: TimescaleDB cannot do that here; the error says why.
+            StorageError: The database cannot do that here; the error says why.
             InvalidRollupError: A time is none.
         """
         given = {
@@ -58,32 +72,59 @@ class PostgresPolicies(SqlAdapter):
             for name, value in (("chunk", chunk), *zip(_PARTS, (compress_after, keep), strict=True))
             if value is not None
         }
-        await self._ready()
-        with database_errors(self.url):
-            async with self._driver() as driver, driver.transaction():
-                policy = await self._policy(driver)
+
+        async def change(driver: Any) -> None:
+            policy = await self._policy(driver)
+            if given:
                 _check(policy, [name for name in given if name in _PARTS])
                 await self._set(driver, given)
-                return await self._policy(driver)
+            if hourly and not policy.hourly:
+                await self._keep_hours(driver, policy)
 
-    async def remove_his_policy(self, *names: Literal["compress_after", "keep"]) -> HisPolicy:
+        set_ = await self._changed(change)
+        self._no_hours_before = 0.0  # see PostgresRollups
+        return set_
+
+    async def remove_his_policy(self, *names: PolicyName) -> HisPolicy:
         """Take back what was set; what is compressed stays so, and nothing more is dropped.
+
+        Hours are gone with `"hourly"`, those of items that were dropped, too.
 
         Raises:
             StorageError: TimescaleDB cannot do that here; the error says why.
         """
+        taken = [name for name in names if name in _PARTS]
+
+        async def change(driver: Any) -> None:
+            policy = await self._policy(driver)
+            if taken:
+                _check(policy, taken)
+            for name in taken:
+                await driver.execute(_TAKE[name], self._relation)
+            if "hourly" in names and policy.hourly:
+                named, _ = await self._namer(driver)
+                for statement in hours.switch_off(named):
+                    await driver.execute(statement)
+
+        return await self._changed(change)
+
+    async def _changed(self, change: Callable[[Any], Awaitable[None]]) -> HisPolicy:
+        """Change the policy in one transaction, and return what holds now."""
+
+        async def run() -> HisPolicy:
+            with database_errors(self.url):
+                async with self._driver() as driver, driver.transaction():
+                    await change(driver)
+                    return await self._policy(driver)
+
         await self._ready()
-        with database_errors(self.url):
-            async with self._driver() as driver, driver.transaction():
-                _check(await self._policy(driver), names)
-                for name in names:
-                    await driver.execute(_TAKE[name], self._relation)
-                return await self._policy(driver)
+        return await self._repeated(run)
 
     async def run_his_policy(self, *, compress_after: Any = None, keep: Any = None) -> PolicyRun:
         """Do now what the policy does by itself from time to time.
 
-        Chunks can be dropped with an Apache-licensed TimescaleDB, too: run this from a job.
+        Chunks can be dropped with an Apache-licensed TimescaleDB, too, and hours kept ready
+        without any: run this from a job. Hours come first, so that they outlive what is dropped.
 
         Args:
             compress_after: Compress chunks that are older, instead of what the policy says.
@@ -98,15 +139,56 @@ class PostgresPolicies(SqlAdapter):
         )
         await self._ready()
         with database_errors(self.url):
-            async with self._driver() as driver, driver.transaction():
+            async with self._driver() as driver:
                 policy = await self._policy(driver)
-                _check(policy, ["compress_after"] if compress else [])
+                if drop or compress or not policy.hourly:
+                    _check(policy, ["compress_after"] if compress else [])
+                hours = await self._refresh_hours(driver) if policy.hourly else None
                 drop, compress = drop or policy.keep, compress or policy.compress_after
-                dropped = await self._chunks(driver, _DROP, drop) if drop else 0
-                if compress:
-                    await self._enable(driver)
-                compressed = await self._chunks(driver, _COMPRESS, compress) if compress else 0
-                return PolicyRun(compressed, dropped)
+                async with driver.transaction():
+                    dropped = await self._chunks(driver, _DROP, drop) if drop else 0
+                    if compress:
+                        await self._enable(driver)
+                    compressed = await self._chunks(driver, _COMPRESS, compress) if compress else 0
+                return PolicyRun(compressed, dropped, hours)
+
+    # ---- hours ----------------------------------------------------------------------------------
+
+    async def _keep_hours(self, driver: Any, policy: HisPolicy) -> None:
+        if await driver.fetchval(_CITUS):
+            raise StorageError(
+                "hours are not kept on Citus, whose distributed tables have no triggers: rollups "
+                "read the items there, on all workers"
+            )
+        named, schema = await self._namer(driver)
+        await driver.execute(f"LOCK TABLE {named('history')} IN SHARE ROW EXCLUSIVE MODE")
+        if await driver.fetchval(f"SELECT 1 FROM {named(_STATE)}"):  # noqa: S608 - ours
+            return  # somebody else was first
+        for statement in hours.switch_on(named, schema, **rollups.said(self.tables, self.dialect)):
+            await driver.execute(statement)
+        if policy.edition == "community":
+            await driver.execute(_ADD_JOB, named("hsorm_refresh_hours"))
+
+    async def _refresh_hours(self, driver: Any) -> int:
+        """Bring hours up to date, and return how many were worked out."""
+        named, _ = await self._namer(driver)
+
+        async def refresh() -> int:
+            await driver.execute(f"CALL {named('hsorm_refresh_hours')}()")
+            return int(await driver.fetchval(f"SELECT hours FROM {named(_STATE)}") or 0)  # noqa: S608 - ours
+
+        return await self._repeated(refresh)
+
+    async def _namer(self, driver: Any) -> tuple[Callable[[str], str], str]:
+        """Return what names our tables and routines as SQL, with their schema, and the schema."""
+        found: str = await driver.fetchval(_SCHEMA, self._relation)
+        preparer = self.dialect.identifier_preparer
+        prefix = self.tables.history.name.removesuffix("history")
+
+        def named(name: str) -> str:
+            return preparer.format_table(table(f"{prefix}{name}", schema=found))
+
+        return named, preparer.quote_identifier(found)
 
     # ---- SQL ------------------------------------------------------------------------------------
     # On the driver: functions of TimescaleDB, whose arguments are bound, and names of ours.
@@ -117,13 +199,16 @@ class PostgresPolicies(SqlAdapter):
         return self.dialect.identifier_preparer.format_table(table)
 
     async def _policy(self, driver: Any) -> HisPolicy:
+        named, _ = await self._namer(driver)
+        state = await driver.fetchrow(f"SELECT until FROM {named(_STATE)}")  # noqa: S608 - ours
+        own = {"hourly": state is not None, "hourly_until": state and state["until"]}
         license = await driver.fetchval(_LICENSE)
         if license is None:
-            return HisPolicy("none")
+            return HisPolicy("none", **own)
         edition: Edition = "community" if license == "timescale" else "apache"
         found = await driver.fetchrow(_HYPERTABLE, self._relation)
         if found is None:
-            return HisPolicy(edition)
+            return HisPolicy(edition, **own)
         jobs = {row[0]: row[1] for row in await driver.fetch(_JOBS, self._relation)}
         return HisPolicy(
             edition,
@@ -133,6 +218,7 @@ class PostgresPolicies(SqlAdapter):
             found["compressed"],
             jobs.get("policy_compression"),
             jobs.get("policy_retention"),
+            **own,
         )
 
     async def _set(self, driver: Any, given: Mapping[str, str]) -> None:
@@ -166,7 +252,9 @@ def _check(policy: HisPolicy, community: Sequence[str]) -> None:
     if policy.edition == "none":
         raise StorageError(
             "this database has no TimescaleDB: history is a plain table, which has no chunks to "
-            "compress or to drop; delete what is old with his_clear, or partition the table"
+            "compress or to drop; delete what is old with his_clear, or partition the table. Hours "
+            "for rollups can be kept here, too: set_his_policy(hourly=True), `hsorm db policy set "
+            "--hourly`"
         )
     if not policy.hypertable:
         raise StorageError(
@@ -187,6 +275,14 @@ _WHAT: Final = {
     "compress_after": "compression",
     "keep": "dropping chunks by itself",
 }
+_STATE: Final = "history_hours_state"
+_SCHEMA: Final = (
+    "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE c.oid = CAST($1 AS text)::regclass"
+)
+_CITUS: Final = "SELECT 1 FROM pg_extension WHERE extname = 'citus'"
+_EACH: Final = "15 minutes"
+_ADD_JOB: Final = f"SELECT add_job(CAST($1 AS text)::regproc, interval '{_EACH}')"
 _LICENSE: Final = (
     "SELECT coalesce(current_setting('timescaledb.license', true), 'apache') "
     "FROM pg_extension WHERE extname = 'timescaledb'"

@@ -12,7 +12,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from hsorm.errors import StorageError
 from hsorm.his.batches import PointItems
@@ -21,7 +21,7 @@ from hsorm.his.span import ALWAYS, Span
 from hsorm.redis_ops.history import keys_within
 from hsorm.redis_ops.keys import policy_key
 from hsorm.redis_ops.scripts import HIS_CLEAR
-from hsorm.storage._policies import HisPolicy, PolicyRun
+from hsorm.storage._policies import HisPolicy, PolicyName, PolicyRun
 from hsorm.storage._redis_core import place_of
 from hsorm.storage._redis_history import RedisHistory
 from hsorm.storage._shared import utc_now
@@ -53,7 +53,12 @@ class RedisPolicies(RedisHistory):
         return HisPolicy("none", keep=keep)
 
     async def set_his_policy(
-        self, *, chunk: Any = None, compress_after: Any = None, keep: Any = None
+        self,
+        *,
+        chunk: Any = None,
+        compress_after: Any = None,
+        keep: Any = None,
+        hourly: bool = False,
     ) -> HisPolicy:
         """Set what becomes of history as it grows old.
 
@@ -61,6 +66,7 @@ class RedisPolicies(RedisHistory):
             chunk: Not here.
             compress_after: Not here: series are compressed from the start.
             keep: Delete items that are older: by itself once an hour, as history is written.
+            hourly: Not here.
 
         Returns:
             What holds now.
@@ -74,6 +80,11 @@ class RedisPolicies(RedisHistory):
                 "chunks and their compression are for TimescaleDB: here there is keep alone, and "
                 "series are compressed from the start"
             )
+        if hourly:
+            raise StorageError(
+                "hours are kept ready on PostgreSQL: here there is keep alone, and rollups of "
+                "whole days read the series"
+            )
         if keep is not None:
             await self._ready()
             key, text = policy_key(self.prefix), str(parse_interval(keep))
@@ -81,7 +92,7 @@ class RedisPolicies(RedisHistory):
             self._kept = float("-inf")
         return await self.his_policy()
 
-    async def remove_his_policy(self, *names: Literal["compress_after", "keep"]) -> HisPolicy:
+    async def remove_his_policy(self, *names: PolicyName) -> HisPolicy:
         """Take back what was set; nothing more is deleted."""
         await self._ready()
         key = policy_key(self.prefix)

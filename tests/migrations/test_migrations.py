@@ -74,6 +74,12 @@ async def look(url: str, function: Any) -> Any:
     return found
 
 
+_HOURS = (
+    "history_hours",
+    "history_hours_stale",
+    "history_hours_state",
+    "history_hours_until",
+)
 _TABLES = (
     "entities",
     "history",
@@ -89,6 +95,7 @@ _TABLES = (
 def shape(connection: Connection) -> dict[str, Any]:
     """Everything about our tables that a difference could hide in."""
     inspector = inspect(connection)
+    on_postgresql = connection.dialect.name == "postgresql"
     return {
         name: {
             "columns": [
@@ -110,7 +117,7 @@ def shape(connection: Connection) -> dict[str, Any]:
                 for index in inspector.get_indexes(name)
             ),
         }
-        for name in _TABLES
+        for name in (*_TABLES, *(_HOURS if on_postgresql else ()))
     }
 
 
@@ -349,7 +356,7 @@ async def test_prefix_and_schema_name_every_table(
     names = await look(
         fresh_postgres_url, lambda connection: sorted(inspect(connection).get_table_names(schema))
     )
-    assert names == sorted(f"{prefix}{name}" for name in (*_TABLES, "hsorm_version"))
+    assert names == sorted(f"{prefix}{name}" for name in (*_TABLES, *_HOURS, "hsorm_version"))
     await ran(fresh_postgres_url, "-x", f"schema={schema}", "-x", f"prefix={prefix}", "check")
 
 

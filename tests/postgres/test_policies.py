@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -115,6 +116,63 @@ async def test_what_a_policy_runs(community: TimescaleAdapter) -> None:
     assert await community.his_read("p", "2024-01-25,2024-01-28") == before[24:]
 
 
+async def test_a_job_works_out_hours(community: TimescaleAdapter) -> None:
+    """It is there as long as hours are kept, and can do with what the job gives it."""
+    await _weeks(community)
+    before = await community.his_rollup("p", "2024-01-01,2024-02-01", "1day", "sum")
+
+    kept = await community.set_his_policy(hourly=True)
+    async with community._driver() as driver:
+        for (job,) in await driver.fetch(_JOB, community.tables.history.name):
+            await driver.execute(f"CALL run_job({job})")
+    worked = await community.his_policy()
+    removed = await community.remove_his_policy("hourly")
+
+    assert (kept.hourly, kept.hourly_until) == (True, None)
+    assert worked.hourly_until is not None
+    assert await community.his_rollup("p", "2024-01-01,2024-02-01", "1day", "sum") == before
+    assert not removed.hourly
+    async with community._driver() as driver:
+        assert await driver.fetch(_JOB, community.tables.history.name) == []
+
+
+_JOB = """
+SELECT job_id FROM timescaledb_information.jobs
+WHERE proc_name = replace($1, 'history', 'hsorm_refresh_hours')
+"""
+
+
+async def test_what_is_written_into_compressed_chunks_is_marked(
+    community: TimescaleAdapter,
+) -> None:
+    await _weeks(community)
+    await community.set_his_policy(hourly=True)
+    run = await community.run_his_policy(compress_after="1day")
+    assert run.compressed
+
+    async def rolled(day: str) -> float:
+        found = await community.his_rollup("p", day, "1day", "sum")
+        return float(sum(item["val"].val for item in found["p"]))
+
+    history = community.tables.history.name
+    async with community._driver() as driver:
+        await driver.execute(f"INSERT INTO {history} VALUES ('p', '2024-01-02 00:30Z', 1000)")
+        await driver.execute(f"UPDATE {history} SET val = 1000 WHERE ts = '2024-01-03 00:00Z'")
+        await driver.execute(
+            f"INSERT INTO {history} VALUES ('p', '2024-01-04 00:00Z', 1000) "
+            "ON CONFLICT (point_id, ts) DO UPDATE SET val = excluded.val"
+        )
+        await driver.execute(f"DELETE FROM {history} WHERE ts < '2024-01-02 00:00Z'")
+    for _ in range(2):
+        days = [await rolled(f"2024-01-0{day}") for day in (1, 2, 3, 4)]
+        plain = [sum(24 * day + hour for hour in range(24)) for day in range(4)]
+        assert days == [0, plain[1] + 1000, plain[2] - 48 + 1000, plain[3] - 72 + 1000]
+        await community.run_his_policy()
+    async with community._driver() as driver:
+        await driver.execute(f"DELETE FROM {history} WHERE point_id = 'p'")  # whole batches
+    assert await rolled("2024-01-05") == 0
+
+
 # ---- on the servers -----------------------------------------------------------------------------
 
 
@@ -129,7 +187,12 @@ async def test_each_server_says_what_it_cannot(fresh: TimescaleAdapter) -> None:
     policy = await fresh.his_policy()
     says = "no TimescaleDB" if policy.edition == "none" else "community licence"
 
-    for setting in ({"compress_after": "30day"}, {"keep": "1yr"}, {"chunk": "1day", "keep": "1yr"}):
+    settings: list[dict[str, Any]] = [
+        {"compress_after": "30day"},
+        {"keep": "1yr"},
+        {"chunk": "1day", "keep": "1yr"},
+    ]
+    for setting in settings:
         with pytest.raises(StorageError, match=says):
             await fresh.set_his_policy(**setting)
     with pytest.raises(StorageError, match=says):
