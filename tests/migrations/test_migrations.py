@@ -300,6 +300,29 @@ async def test_tables_without_their_version_are_left_alone(sql_url: str) -> None
         assert await store.read_count("id") == 0
 
 
+async def test_tables_whose_version_is_empty_are_left_alone(sql_url: str) -> None:
+    """As after a restore of the tables' definitions alone, of which some got data."""
+    await migrate_by(sql_url, command.upgrade, "head")
+    await look(sql_url, lambda connection: connection.execute(text("DELETE FROM hsorm_version")))
+
+    with pytest.raises(StorageError, match=r"there is .*history.*but nothing in hsorm_version"):
+        async with open_storage(sql_url):
+            pass
+
+    await migrate_by(sql_url, command.stamp, migrate.HEAD)
+    async with open_storage(sql_url, create="never") as store:
+        assert await store.read_count("id") == 0
+
+
+async def test_an_empty_version_alone_is_no_fault(sql_url: str) -> None:
+    """It is what a downgrade to the base leaves."""
+    await migrate_by(sql_url, command.upgrade, "head")
+    await migrate_by(sql_url, command.downgrade, "base")
+
+    async with open_storage(sql_url) as store:
+        assert await store.read_count("id") == 0
+
+
 async def test_functions_of_another_schema_stay(fresh_postgres_url: str) -> None:
     """Also where they are the ones that the search path finds."""
     async with TimescaleAdapter(fresh_postgres_url) as store:
