@@ -2,6 +2,8 @@
 
 Native Python types serve where they fit: `str`, `bool`, `datetime.date`, `datetime.time`, an aware
 `datetime.datetime` with its IANA zone, `list` and `dict`. The rest are the small classes below.
+Where a Number is meant, `int`, `float`, Decimals, Fractions and the scalars of NumPy will do as one
+without unit, and where a bool is, NumPy's.
 
 Use `equal()` to compare two kinds: Python compares two datetimes of one zone by wall clock, and
 would call the two passes of a repeated hour the same instant.
@@ -12,7 +14,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Final, TypeAlias, TypeGuard, Union
 
 import msgspec
@@ -41,6 +46,8 @@ __all__ = [
     "is_ref_id",
     "is_tag_name",
     "kind_name",
+    "kind_of",
+    "native",
     "symbol_form",
 ]
 
@@ -280,6 +287,26 @@ _KEY_PART = r"[a-z](?:[A-Za-z0-9_\-]*[A-Za-z0-9_])?"
 _KEY_SYMBOL = re.compile(f"{_KEY_PART}:{_KEY_PART}")
 
 
+_NUMBERS: Final[Any] = Real, Decimal
+
+
+def native(value: object) -> Number | bool | None:
+    """Return a number or a truth value as a kind, also of another library; None for anything else.
+
+    A cell of NumPy or pandas, a Decimal of a column NUMERIC and a Fraction stand for what a float
+    or a bool does (§1.1).
+    """
+    if type(value) is bool:
+        return value
+    if type(value) in _KIND_NAMES:  # most are, and this is told at once
+        return None
+    if isinstance(value, _NUMBERS):
+        return Number(_float_of(value))
+    # Where NumPy is not imported nothing is of it.
+    is_bool = isinstance(value, getattr(sys.modules.get("numpy"), "bool_", ()))
+    return bool(value) if is_bool else None
+
+
 def _text_of(unit: object) -> str | None:
     if not isinstance(unit, str):
         raise TypeError(f"a unit is text, not {unit!r}")
@@ -291,11 +318,13 @@ def plain_text(text: str) -> str:
     return text if type(text) is str else str.__str__(text)
 
 
-def _float_of(val: object) -> float:
-    if isinstance(val, bool) or not isinstance(val, (int, float)):
-        raise TypeError(f"an int or a float is needed, not {val!r}")
+def _float_of(val: Any) -> float:
+    if isinstance(val, bool) or not isinstance(val, _NUMBERS):
+        raise TypeError(f"a number is needed, not {val!r:.80}")
     try:
         return float(val)
+    except ValueError:  # the NaN of Decimal that signals
+        return math.nan
     except OverflowError:  # an int beyond the doubles, as 1e999 is (rule F9)
         return math.inf if val > 0 else -math.inf
 
@@ -368,7 +397,15 @@ _KIND_NAMES: Final[dict[type, str]] = {
 
 
 def kind_name(value: object) -> str:
-    """Return the Haystack name of a value's kind, as in the tag `kind` (`"Number"`, `"Bool"`…)."""
+    """Return the Haystack name of a value's kind, as in the tag `kind` (`"Number"`, `"Bool"`…).
+
+    Of a value of no kind it is the name of its type.
+    """
+    return kind_of(value) or type(value).__name__
+
+
+def kind_of(value: object) -> str | None:
+    """Return the Haystack name of a value's kind, None where it is of none."""
     name = _KIND_NAMES.get(type(value))
     if name is not None:
         return name
@@ -379,7 +416,7 @@ def kind_name(value: object) -> str:
             return _KIND_NAMES[base]
     if isinstance(value, Mapping):
         return "Dict"
-    return "List" if is_list(value) else type(value).__name__
+    return "List" if is_list(value) else _KIND_NAMES.get(type(native(value)))
 
 
 def is_list(value: object) -> TypeGuard[Sequence[Kind]]:

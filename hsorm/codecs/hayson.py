@@ -35,6 +35,7 @@ from hsorm.kinds import (
     Uri,
     XStr,
     is_ref_id,
+    native,
     number_text,
     plain_text,
 )
@@ -375,7 +376,7 @@ def _plain(value: object) -> str:
 def encode(value: Any) -> Any:
     """Turn a kind into what `json.dumps` takes.
 
-    `int` and `float` count as unitless Numbers; a None member of a dict is left out.
+    Numbers of Python and NumPy count as unitless ones; a None member of a dict is left out.
 
     Raises:
         CodecError: The value is of no kind.
@@ -523,7 +524,10 @@ def _encode_other(value: Any) -> Any:
             return encoder(value)
     if isinstance(value, Mapping):
         return _encode_dict(value)
-    raise CodecError(f"{value!r} is of no Haystack kind ({type(value).__name__})")
+    found = native(value)
+    if found is None:
+        raise CodecError(f"{value!r:.80} is of no Haystack kind ({type(value).__name__})")
+    return encode(found)
 
 
 _ENCODERS: Final[dict[type, Callable[[Any], Any]]] = {

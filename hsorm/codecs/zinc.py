@@ -41,6 +41,7 @@ from hsorm.kinds import (
     Uri,
     XStr,
     is_ref_id,
+    native,
     number_text,
     plain_text,
 )
@@ -646,7 +647,10 @@ def _other_text(value: Any, depth: int) -> str:
         return _list_text(value, depth + 1)
     if isinstance(value, Mapping):
         return _dict_text(value, depth + 1)
-    raise CodecError(f"{value!r} is of no Haystack kind ({type(value).__name__})")
+    found = native(value)
+    if found is None:
+        raise CodecError(f"{value!r:.80} is of no Haystack kind ({type(value).__name__})")
+    return value_text(found, depth)
 
 
 def _check_depth(depth: int) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 import msgspec
 from msgspec.structs import force_setattr
 
-from hsorm.kinds import Number, Ref, Symbol, Uri, equal, instant, is_ref_id, plain_text
+from hsorm.kinds import Number, Ref, Symbol, Uri, equal, instant, is_ref_id, native, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,10 +162,11 @@ _FAULTS: Final[dict[type, Callable[[Any], str | None]]] = {
 
 
 def _literal_of(val: Any) -> Literal:
-    if type(val) in (int, float):
-        return Number(val)
     if isinstance(val, str):
         return plain_text(val)
+    found = native(val)
+    if found is not None:
+        return found
     raise TypeError(
         f"a filter compares with bool, Number, str, Ref, Uri, Symbol, date, time or datetime, "
         f"not {type(val).__name__}"
@@ -175,7 +176,7 @@ def _literal_of(val: Any) -> Literal:
 class Cmp(msgspec.Struct, frozen=True, eq=False):
     """The value at the path compares with a literal (rules F34–F43).
 
-    An int or a float becomes a Number. Two of these are equal when their literals are by
+    A number of Python or NumPy becomes a Number. Two of these are equal when their literals are by
     `kinds.equal`: by id for a Ref, by instant for a dateTime.
     """
 

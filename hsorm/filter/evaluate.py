@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from hsorm.filter.ast import And, Cmp, CmpOp, Has, IsA, IsSpec, Literal, Missing, Node, Or, Path
 from hsorm.filter.parser import node_of, parse
-from hsorm.kinds import Number, Ref, Symbol, Uri, instant, is_list, plain_text, symbol_form
+from hsorm.kinds import Number, Ref, Symbol, Uri, instant, is_list, native, plain_text, symbol_form
 from hsorm.zones import city_of, with_zone
 
 __all__ = ["Deref", "Predicate", "compile_predicate", "evaluate", "follow", "value_test"]
@@ -298,6 +298,8 @@ def _compare(op: CmpOp, literal: Literal) -> ValueTest:
 
 
 def _bool_key(val: Any) -> bool | None:
+    if type(val) is not bool:
+        val = native(val)
     return val if type(val) is bool else None
 
 
@@ -309,9 +311,9 @@ def _number_key(val: Any) -> tuple[float, str | None] | None:
 def _number_of(val: Any) -> Number | None:
     if type(val) is Number:
         return val
-    # Python numbers count as unitless ones, as they do in every codec.
-    plain = isinstance(val, (int, float)) and not isinstance(val, bool)
-    return Number(val) if plain else None
+    # Native numbers count as unitless ones, as they do in every codec.
+    found = native(val)
+    return found if type(found) is Number else None
 
 
 def _str_key(val: Any) -> str | None:

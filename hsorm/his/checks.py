@@ -29,6 +29,8 @@ from hsorm.kinds import (
     Symbol,
     as_ref,
     kind_name,
+    kind_of,
+    native,
     plain_text,
 )
 from hsorm.zones import zone_of
@@ -203,9 +205,9 @@ def check_items(
     Args:
         point: Where they go.
         items: `{"ts", "val"}` in any order. A `ts` is any aware datetime (OC 32); a value is of the
-            point's kind, NA, or REMOVE to delete the item at that instant. Native `int` and `float`
-            count as Numbers, and a Number without unit has the point's (OC 21). Hayson objects
-            (`{"_kind": …}`) are decoded.
+            point's kind, NA, or REMOVE to delete the item at that instant. Numbers of
+            Python and NumPy count as Numbers, and one without unit has the point's (OC 21). Hayson
+            objects (`{"_kind": …}`) are decoded.
         clip: Leave out those outside of this span, whatever their value is (H31).
 
     Returns:
@@ -368,8 +370,6 @@ def _numbers(unit: str | None) -> _Accept:
             return Number(val.val, unit) if val.val else zero
         if kind is float or kind is int:
             return Number(val, unit) if val else zero  # -0 becomes 0 (rule H28)
-        if isinstance(val, (int, float)) and kind is not bool:  # float64 of numpy
-            return accept(Number(val))
         return _special(val, "Number", accept)
 
     return accept
@@ -421,9 +421,15 @@ def _special(val: Any, expected: str, accept: _Accept) -> Kind:
             return accept(decoded)
     if val is None:
         raise _ItemError("val is null: leave the item out, or give REMOVE to delete what is stored")
-    raise _ItemError(
-        f"val {_short(val)} is of kind {kind_name(val)}, the point's kind is {expected}"
-    )
+    found = native(val)
+    if found is not None and type(found) is not type(val):
+        return accept(found)
+    kind = kind_of(val)
+    if kind is None:
+        raise _ItemError(
+            f"val {_short(val)} is of no Haystack kind: give a {expected}, or NA for an unknown one"
+        )
+    raise _ItemError(f"val {_short(val)} is of kind {kind}, the point's kind is {expected}")
 
 
 def _short(val: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError
-from hsorm.kinds import Number
+from hsorm.kinds import Number, native
 
 __all__ = ["duration_of"]
 
@@ -48,11 +48,13 @@ def _timedelta(value: Any) -> dt.timedelta | None:
         value = _decoded(value)
     factor: float | None = 1.0
     if isinstance(value, Number):
-        value, factor = value.val, _SECONDS.get(value.unit or "")
-    if factor is None or isinstance(value, bool) or not isinstance(value, (int, float)):
+        factor = _SECONDS.get(value.unit or "")
+    else:
+        value = native(value)
+    if factor is None or not isinstance(value, Number):
         return None
     try:
-        return dt.timedelta(seconds=value * factor)
+        return dt.timedelta(seconds=value.val * factor)
     except (OverflowError, ValueError):  # infinite or far too long, or NaN
         return None
 

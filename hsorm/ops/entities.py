@@ -28,6 +28,7 @@ from hsorm.kinds import (
     equal,
     is_ref_id,
     is_tag_name,
+    native,
     plain_text,
 )
 from hsorm.ops.display import dis_of
@@ -260,7 +261,11 @@ def _check_value(value: Any, id: str, tag: str) -> Any:
         # Subclasses: a str enum, a pandas timestamp; datetime stands before date in the table.
         if isinstance(value, base):
             return check(value, id, tag)
-    raise InvalidTagError(id, tag, f"{value!r} is of no Haystack kind")
+    found = native(value)
+    if found is None:
+        reason = f"{value!r:.80} is of no Haystack kind: give one of hsorm's, or a text, number, …"
+        raise InvalidTagError(id, tag, reason)
+    return found
 
 
 def _take(value: Any, id: str, tag: str) -> Any:

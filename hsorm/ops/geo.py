@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from hsorm.errors import GeoError
 from hsorm.filter.ast import And, Has, Node, Path
-from hsorm.kinds import Coord, Number, is_tag_name
+from hsorm.kinds import Coord, Number, is_tag_name, native
 from hsorm.ops.live import LIVE_TAGS
 
 __all__ = [
@@ -200,16 +200,15 @@ _TEXT: Final = re.compile(r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([a-z]*)\s*", 
 
 def _metres(given: Distance) -> float:
     units = ", ".join(_METRES)
-    value, unit = given, "m"
-    if isinstance(given, Number):
-        value, unit = given.val, given.unit or "m"
-    elif isinstance(given, str) and (found := _TEXT.fullmatch(given)) is not None:
-        value, unit = float(found[1]), found[2] or "m"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or unit not in _METRES:
+    number = given if isinstance(given, Number) else native(given)
+    if isinstance(given, str) and (found := _TEXT.fullmatch(given)) is not None:
+        number = Number(float(found[1]), found[2])
+    unit = (number.unit or "m") if isinstance(number, Number) else ""
+    if not isinstance(number, Number) or unit not in _METRES:
         raise GeoError(given, f'a distance such as "5km", in one of {units}')
-    if not 0 <= value <= sys.float_info.max:
+    if not 0 <= number.val <= sys.float_info.max:
         raise GeoError(given, "a distance that is not negative and has an end")
-    return float(value) * _METRES[unit]
+    return number.val * _METRES[unit]
 
 
 # ---- the predicates -----------------------------------------------------------------------------

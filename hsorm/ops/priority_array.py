@@ -15,7 +15,7 @@ import msgspec
 
 from hsorm.codecs import hayson
 from hsorm.errors import InvalidTagError, PointWriteError
-from hsorm.kinds import REMOVE, Entity, Kind, Number, as_ref, equal, kind_name
+from hsorm.kinds import REMOVE, Entity, Kind, Number, as_ref, equal, kind_name, native
 from hsorm.ops.durations import duration_of
 from hsorm.ops.entities import check_tags
 
@@ -157,10 +157,10 @@ def check_write(
 
 
 def _level_of(point: WritablePoint, level: Any) -> int:
-    plain = level.val if isinstance(level, Number) else level
-    if isinstance(plain, bool) or not isinstance(plain, (int, float)) or not 1 <= plain < 18:
+    number = level if isinstance(level, Number) else native(level)
+    if not isinstance(number, Number) or not 1 <= number.val < _LEVELS + 1:
         raise PointWriteError(point.id, f"the level is {level!s}: it must be 1 to {_LEVELS}")
-    return int(plain)
+    return int(number.val)
 
 
 def _value_of(point: WritablePoint, val: Any) -> Kind:

@@ -25,6 +25,7 @@ __all__ = [
     "check_dis",
     "check_watch_id",
     "has_expired",
+    "id_of_open",
     "id_to_join",
     "lease_of",
     "new_watch_id",
@@ -130,11 +131,18 @@ def id_to_join(watch_id: str | None, *, create: bool = True) -> str:
         if not create:
             raise InvalidWatchError(None, "create=False and no id: give that of an open watch")
         return new_watch_id()
+    return check_watch_id(watch_id) if create else id_of_open(watch_id)
+
+
+def id_of_open(watch_id: str) -> str:
+    """Return a text that may be the id of a watch that is open.
+
+    Raises:
+        UnknownWatchError: It is no id, so that no such watch can be open.
+    """
     try:
         return check_watch_id(watch_id)
     except InvalidWatchError:
-        if create:
-            raise
         raise UnknownWatchError(watch_id) from None
 
 

@@ -141,7 +141,7 @@ def _has_schema(connection: Connection | None, schema: str) -> bool:
 def gap_in(connection: Connection, tables: Tables, found: str | None) -> str | None:
     """Return what the tables lack for their revision, and what to do; None where it is nothing.
 
-    Somebody dropped some by hand, or restored them without the version table.
+    Somebody dropped some by hand, or restored them without the version table or what is in it.
 
     Args:
         connection: Of the database, after the revision was looked up on it.
@@ -161,10 +161,11 @@ def gap_in(connection: Connection, tables: Tables, found: str | None) -> str | N
             f"there is no table {missing}, though {version} says {found}: restore it from a "
             f"backup, or, to begin anew, drop {anew} and run `hsorm db upgrade`"
         )
-    if found is None and left and version not in names:
+    if found is None and left:
+        lacking = "nothing in" if version in names else "no"
         return (
-            f"there is {left}, but no {version} that says of which revision: restore that, too, "
-            "or name tables that are yours with a prefix; docs/migrations.md says more"
+            f"there is {left}, but {lacking} {version} that says of which revision: restore that, "
+            "too, or name tables that are yours with a prefix; docs/migrations.md says more"
         )
     return None
 

@@ -16,6 +16,7 @@ from hsorm.ops.watch import (
     already_open,
     check_dis,
     has_expired,
+    id_of_open,
     id_to_join,
     lease_of,
     on_a_filter,
@@ -133,7 +134,7 @@ class MemoryWatches:
         return self._get(watch_id, now)
 
     def _get(self, watch_id: str, now: dt.datetime) -> _Watch:
-        watch = self._open.get(watch_id)
+        watch = self._open.get(id_of_open(watch_id))
         if watch is not None and has_expired(watch.renewed, watch.lease, now):
             self._end(watch, "expired", watch.renewed + watch.lease)
             watch = None

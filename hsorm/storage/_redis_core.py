@@ -31,7 +31,7 @@ from hsorm.redis_ops.scripts import FIND, SET_FIELDS
 from hsorm.redis_ops.terms import Indexed, Indexes, check_indexes
 from hsorm.redis_ops.transactions import FieldsError, Put, StaleError, Transactions
 from hsorm.redis_ops.urls import DEFAULT_PREFIX, check_prefix, safe_url, target_of
-from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
+from hsorm.storage._shared import BaseAdapter, about_entity, check_loop, utc_now
 from hsorm.storage.protocol import Create
 
 __all__ = ["LAYOUT", "RedisCore", "counting", "place_of", "scored", "selecting"]
@@ -76,6 +76,7 @@ class RedisCore(BaseAdapter):
         self._connecting = asyncio.Lock()
         self._last_mod: dt.datetime | None = None
         self._connected = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._token = ""
         self._fields: dict[Bucket, Fields] = {}
         self._finds_many: set[int] = set()
@@ -103,7 +104,7 @@ class RedisCore(BaseAdapter):
         if self._create == "auto":
             for bucket in self.layout.buckets:
                 await index.ensure_index(self.server, bucket, self._fields[bucket].searched)
-        self._connected = True
+        self._connected, self._loop = True, asyncio.get_running_loop()
         if self._create == "auto" and self._declared:
             await self._declare(self._declared)
 
@@ -156,12 +157,13 @@ class RedisCore(BaseAdapter):
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""
-        self._connected = False
+        self._connected, self._loop = False, None
         await self.server.close()
 
     async def _ready(self) -> None:
         if not self._connected:
             await self.connect()
+        check_loop(self._loop, self.url)
 
     async def about(self) -> Entity:
         """Describe the storage; see `StorageAdapter.about`."""

@@ -131,11 +131,7 @@ class RedisWatches(RedisReads, Streams):
         Raises:
             UnknownWatchError: There is none, or it has ended.
         """
-        try:
-            rules.check_watch_id(watch_id)
-        except ValueError:
-            raise UnknownWatchError(str(watch_id)) from None
-        return (await self._head(watch_id))[1]
+        return (await self._head(rules.id_of_open(watch_id)))[1]
 
     async def _head(
         self,

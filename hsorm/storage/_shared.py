@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +10,7 @@ from operator import index
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
-from hsorm.errors import UnknownEntityError
+from hsorm.errors import StorageError, UnknownEntityError
 from hsorm.filter.ast import Node
 from hsorm.kinds import Entity, Number, Ref, Uri, as_ref
 from hsorm.ops.commits import CheckedDiff, apply
@@ -23,6 +24,7 @@ __all__ = [
     "about_entity",
     "applied",
     "at_most",
+    "check_loop",
     "check_sort",
     "last_of_each",
     "page_size",
@@ -66,6 +68,21 @@ def check_sort(sort: Sort) -> None:
     """
     if sort not in ("id", "dis"):
         raise ValueError(f'sort is "id" or "dis", not {sort!r}')
+
+
+def check_loop(connected_in: asyncio.AbstractEventLoop | None, url: str) -> None:
+    """Refuse another event loop than the one that connections were made in, None where any will do.
+
+    What the driver would say of it has nothing to do with what was called.
+
+    Raises:
+        StorageError: This is another one.
+    """
+    if connected_in is not None and asyncio.get_running_loop() is not connected_in:
+        raise StorageError(
+            f"{url}: this is another event loop than the one that the storage was connected in, as "
+            "each asyncio.run makes one: open a storage in each, by `async with`"
+        )
 
 
 class _ReadsByIds(Protocol):

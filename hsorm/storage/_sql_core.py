@@ -36,7 +36,7 @@ from hsorm.sql.urls import safe_url
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._remembered import Remembered
 from hsorm.storage._repeat import ATTEMPTS, repeated
-from hsorm.storage._shared import BaseAdapter, about_entity, utc_now
+from hsorm.storage._shared import BaseAdapter, about_entity, check_loop, utc_now
 from hsorm.storage.protocol import Create, Id
 
 __all__ = [
@@ -112,6 +112,11 @@ class SqlCore(BaseAdapter, ABC):
 
     _attempts = ATTEMPTS
 
+    _keeps_to_loop = False
+    """Whether connections can be used in the event loop alone that they were made in."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
     def __init__(
         self,
         engine: AsyncEngine,
@@ -148,6 +153,8 @@ class SqlCore(BaseAdapter, ABC):
                     if self._create == "auto" and (self._indexes or self._index_search):
                         await self._make_indexes(self._indexes, search=self._index_search)
                 self._connected = True
+                if self._owns_engine and self._keeps_to_loop:
+                    self._loop = asyncio.get_running_loop()
 
     async def _ensure_tables(self) -> None:
         found = await self.revision()
@@ -234,7 +241,7 @@ class SqlCore(BaseAdapter, ABC):
         """Close the storage; see `StorageAdapter.close`. An engine that was given stays open."""
         if self._owns_engine:
             await self.engine.dispose()
-        self._connected = False
+        self._connected, self._loop = False, None
 
     async def about(self) -> Entity:
         """Describe the storage; see `StorageAdapter.about`."""
@@ -343,6 +350,7 @@ class SqlCore(BaseAdapter, ABC):
     async def _ready(self) -> None:
         if not self._connected:
             await self.connect()
+        check_loop(self._loop, self.url)
 
     async def _mod_above(self, work: Work, ids: Sequence[str], mod: dt.datetime) -> dt.datetime:
         """Return a `mod` that is later than those of what is to be replaced, and lock that."""

@@ -140,14 +140,10 @@ class SqlWatches(SqlPoints, Streams):
     async def watch_unsub(self, watch_id: str, ids: Iterable[Id], *, close: bool = False) -> None:
         """Take entities out of a watch, or close it; see `Watcher.watch_unsub`."""
         dropped = id_texts(ids)
-        if not is_possible(watch_id):
-            return
         async with self._work() as work:
             try:
-                watch = await self._find(work, watch_id)
-            except UnknownWatchError:
-                return
-            if watch is None:
+                watch = await self._live_watch(work, watch_id)
+            except UnknownWatchError:  # which is fine (P10)
                 return
             if close:
                 await work.fetch(
@@ -172,7 +168,7 @@ class SqlWatches(SqlPoints, Streams):
         return _Watch(watch_id, node, Cursor.parse(cursor), dt.timedelta(seconds=lease))
 
     async def _live_watch(self, work: Work, watch_id: str) -> _Watch:
-        watch = await self._find(work, watch_id) if is_possible(watch_id) else None
+        watch = await self._find(work, rules.id_of_open(watch_id))
         if watch is None:
             raise UnknownWatchError(watch_id)
         return watch

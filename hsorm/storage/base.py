@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -44,7 +44,7 @@ from hsorm.storage.protocol import Id, Sort
 __all__ = ["BaseAdapter", "Entities", "History", "about_entity"]
 
 
-class Entities(BaseAdapter):
+class Entities(BaseAdapter, ABC):
     """`EntityReader`, `Navigator`, `Committer` and `LiveWriter`, over what a backend keeps.
 
     Reads look at all entities: override them where a database can find those that match.

@@ -145,6 +145,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
         ValueError: There is no such kind of index, or a name is none of a tag.
     """
 
+    _keeps_to_loop = True
     _replica: TimescaleAdapter | None = None
 
     def __new__(cls, *args: Any, session: AsyncHost | None = None, **settings: Any) -> Self:

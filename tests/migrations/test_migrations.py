@@ -293,17 +293,38 @@ async def test_tables_that_are_missing_are_named(sql_url: str, create: Any) -> N
             pass
 
 
-async def test_tables_without_their_version_are_left_alone(sql_url: str) -> None:
+@pytest.mark.parametrize(
+    ("lose", "told"),
+    [
+        (lambda connection: drop(connection, "hsorm_version"), "no"),
+        (lambda connection: connection.execute(text("DELETE FROM hsorm_version")), "nothing in"),
+    ],
+    ids=("table", "row"),
+)
+async def test_tables_without_their_version_are_left_alone(
+    sql_url: str, lose: Callable[[Connection], Any], told: str
+) -> None:
     """Restored without it, or another application's, or made by `create_all`."""
     await migrate_by(sql_url, command.upgrade, "head")
-    await look(sql_url, lambda connection: drop(connection, "hsorm_version"))
+    await look(sql_url, lose)
 
-    with pytest.raises(StorageError, match=r"there is .*history.*but no hsorm_version.*prefix"):
+    with pytest.raises(
+        StorageError, match=rf"there is .*history.*but {told} hsorm_version.*prefix"
+    ):
         async with open_storage(sql_url):
             pass
 
     await migrate_by(sql_url, command.stamp, migrate.HEAD)
     async with open_storage(sql_url, create="never") as store:
+        assert await store.read_count("id") == 0
+
+
+async def test_an_empty_version_alone_is_no_fault(sql_url: str) -> None:
+    """It is what a downgrade to the base leaves."""
+    await migrate_by(sql_url, command.upgrade, "head")
+    await migrate_by(sql_url, command.downgrade, "base")
+
+    async with open_storage(sql_url) as store:
         assert await store.read_count("id") == 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -247,6 +249,11 @@ class OwnFloat(float):
         ("Number", "kW", 5, Number(5, "kW")),
         ("Number", "kW", 5.5, Number(5.5, "kW")),
         ("Number", "kW", OwnFloat(5.5), Number(5.5, "kW")),
+        ("Number", "kW", OwnFloat(-0.0), Number(0, "kW")),  # H28
+        ("Number", "kW", Decimal("5.5"), Number(5.5, "kW")),
+        ("Number", "kW", Decimal("-0"), Number(0, "kW")),
+        ("Number", "kW", Decimal("sNaN"), Number(math.nan)),
+        ("Number", "kW", Fraction(10**400), Number(math.inf)),
         ("Number", None, 10**400, Number(math.inf)),
         ("Number", "kW", Number(math.nan), Number(math.nan)),  # H28: stored, without unit
         ("Number", "kW", -math.inf, Number(-math.inf)),

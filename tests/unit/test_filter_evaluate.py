@@ -208,12 +208,19 @@ def test_python_numbers_and_text_enums_are_numbers_and_texts() -> None:
     assert evaluate("x == 5 and x < 6 and x != 5kW", {"x": 5})
     assert evaluate("x == 5.5 and x >= 5", {"x": 5.5})
     assert evaluate('x == "red" and x > "a"', {"x": Color.RED})
+    assert evaluate("x == 5 and x < 6 and x != 5kW", {"x": decimal.Decimal(5)})
     assert not evaluate("x == 1 or x > 0", {"x": True})
+
+
+def test_cells_of_numpy_are_numbers_and_truth_values() -> None:
+    np = pytest.importorskip("numpy")
+
+    assert evaluate("x == 5 and x < 6 and x != true", {"x": np.int64(5)})
+    assert evaluate("x == true and x != 1", {"x": np.bool_(True)})
 
 
 FOREIGN = [
     Hostile(),
-    decimal.Decimal(5),
     object(),
     b"a",
     {1, 2},

@@ -6,6 +6,8 @@ import datetime as dt
 import enum
 import json
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hsorm.codecs import hayson
+from hsorm.codecs import hayson, zinc
 from hsorm.errors import CodecError
 from hsorm.kinds import (
     MARKER,
@@ -335,6 +337,14 @@ class _Text(str):
     """A text like those of numpy."""
 
     __slots__ = ()
+
+
+def test_numbers_of_other_libraries_are_written() -> None:
+    np = pytest.importorskip("numpy")
+    five = [Decimal(5), Fraction(5), np.int64(5), np.float32(5)]
+
+    assert hayson.dumps({"x": five, "y": np.bool_(True)}) == '{"x":[5,5,5,5],"y":true}'
+    assert zinc.dumps([{"x": five, "y": np.bool_(True)}]).endswith("[5,5,5,5],T\n")
 
 
 def test_an_enum_is_written_as_its_text() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
+
+import pytest
 
 from hsorm.kinds import MARKER, Entity, Number, Ref
 
-__all__ = ["AHU", "ALL", "SITE", "TEMP", "ids", "without_stamp"]
+__all__ = ["AHU", "ALL", "SITE", "TEMP", "foreign", "ids", "without_stamp"]
 
 SITE: Final[Entity] = {
     "id": Ref("site-1"),
@@ -45,3 +47,8 @@ def ids(entities: Iterable[Mapping[str, Any]]) -> list[str]:
 def without_stamp(entity: Mapping[str, Any]) -> Entity:
     """Return what a writer gave: the entity without the `mod` that the storage adds."""
     return {name: val for name, val in entity.items() if name != "mod"}
+
+
+def foreign(make: Callable[[Any], Any] | str, val: Any) -> Any:
+    """Return a value as another library has it; of NumPy, the type's name is enough."""
+    return getattr(pytest.importorskip("numpy"), make)(val) if isinstance(make, str) else make(val)

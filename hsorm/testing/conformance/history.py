@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import math
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -13,6 +15,7 @@ import pytest
 from hsorm.errors import HisConfigError, HisWriteError, RangeSyntaxError, UnknownEntityError
 from hsorm.kinds import MARKER, NA, REMOVE, Coord, Entity, Number, Ref, equal
 from hsorm.storage.protocol import HisItem, StorageAdapter
+from hsorm.testing.conformance.examples import foreign
 
 __all__ = ["HistoryRangeTests", "HistoryWriteTests"]
 
@@ -72,6 +75,35 @@ class HistoryWriteTests:
         await store.his_write("p", _items(1, 2.5, Number(3), Number(4, "kW"), -0.0))
 
         assert await _values(store) == [Number(n, "kW") for n in (1, 2.5, 3, 4, 0)]
+
+    @pytest.mark.parametrize("make", [Decimal, Fraction, "int64", "float32", "float64"])
+    async def test_numbers_of_other_libraries_are_taken(
+        self, store: StorageAdapter, make: Any
+    ) -> None:
+        """H22: what a column NUMERIC or a cell of a data frame holds, among others."""
+        await store.load_entities([_point(), _point("q")])
+        items = _items(1, foreign(make, 5), 2.5, foreign(make, 0))
+
+        await store.his_write("p", items)
+        await store.his_write_batch([("q", item["ts"], item["val"]) for item in items])
+
+        expected = [Number(val, "kW") for val in (1, 5, 2.5, 0)]
+        assert await _values(store) == await _values(store, id="q") == expected
+
+    async def test_truth_values_of_numpy_are_taken(self, store: StorageAdapter) -> None:
+        """H22: by what they stand for."""
+        await store.load_entities([_point(kind="Bool")])
+
+        await store.his_write("p", _items(foreign("bool_", True), False, foreign("bool_", False)))
+
+        assert await _values(store) == [True, False, False]
+
+    async def test_what_is_of_no_kind_is_told(self, store: StorageAdapter) -> None:
+        """H22: with what to give instead."""
+        await store.load_entities([_point()])
+
+        with pytest.raises(HisWriteError, match=r"object.* of no Haystack kind: give .*Number"):
+            await store.his_write("p", _items(1, object()))
 
     async def test_numbers_follow_the_points_unit(self, store: StorageAdapter) -> None:
         """H29: the value stays; without unit they have none."""
@@ -328,7 +360,9 @@ class HistoryWriteTests:
             ("Number", {"ts": _NOON, "val": None}),
             ("Number", {"ts": _NOON, "val": Number(1, "hp")}),
             ("Number", {"ts": _NOON, "val": MARKER}),
+            ("Number", {"ts": _NOON, "val": 1j}),
             ("Bool", {"ts": _NOON, "val": 1}),
+            ("Bool", {"ts": _NOON, "val": Decimal(1)}),
             ("Str", {"ts": _NOON, "val": Number(1)}),
             ("Str", {"ts": _NOON, "val": "\0"}),
             ("Str", {"ts": _NOON, "val": "\ud800"}),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import math
+from decimal import Decimal
+from fractions import Fraction
 from importlib import resources
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from hsorm.filter.ast import Cmp, CmpOp, Path
 from hsorm.kinds import (
     MARKER,
     NA,
@@ -27,6 +30,7 @@ from hsorm.kinds import (
     kind_name,
 )
 from hsorm.storage.protocol import StorageAdapter
+from hsorm.testing.conformance.examples import foreign
 
 __all__ = ["EXAMPLES", "KindTests"]
 
@@ -199,6 +203,37 @@ class KindTests:
 
         _check(found, "x", kind)
         _check(found, "y", {"z": [kind]})
+
+    @pytest.mark.parametrize("make", [Decimal, Fraction, "int64", "float32", "uint8", "float64"])
+    async def test_numbers_of_other_libraries_are_taken(
+        self, store: StorageAdapter, make: Any
+    ) -> None:
+        """§1.1: what a column NUMERIC or a cell of a data frame holds is a Number, too."""
+        five = foreign(make, 5)
+        await store.create({"id": Ref("a"), "x": five, "y": [five, {"z": five}]})
+        await store.update({"id": Ref("a"), "u": Number(five, "kW"), "c": Coord(five, five)})
+        await store.set_live("a", {"curVal": five})
+
+        found = await store.read_by_id("a")
+
+        for name in ("x", "curVal"):
+            _check(found, name, Number(5))
+        _check(found, "y", [Number(5), {"z": Number(5)}])
+        _check(found, "u", Number(5, "kW"))
+        _check(found, "c", Coord(5, 5))
+        assert await store.read_count(Cmp(Path(("x",)), CmpOp.EQ, five)) == 1
+
+    @pytest.mark.parametrize("val", [False, True])
+    async def test_truth_values_of_numpy_are_taken(self, store: StorageAdapter, val: bool) -> None:
+        """§1.1: by what they stand for, as its numbers."""
+        given = foreign("bool_", val)
+        await store.create({"id": Ref("a"), "x": given, "y": [given]})
+
+        found = await store.read_by_id("a")
+
+        assert found["x"] is val
+        assert found["y"] == [val]
+        assert await store.read_count(Cmp(Path(("x",)), CmpOp.EQ, given)) == 1
 
     async def test_texts_and_times_of_subclasses_are_what_they_stand_for(
         self, store: StorageAdapter

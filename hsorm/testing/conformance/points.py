@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import math
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Any, Final
 
 import pytest
@@ -14,7 +15,7 @@ from hsorm.errors import PointWriteError, UnknownEntityError
 from hsorm.kinds import MARKER, NA, REMOVE, Entity, Number, Ref
 from hsorm.ops.commits import Diff
 from hsorm.storage.protocol import StorageAdapter
-from hsorm.testing.conformance.examples import SITE
+from hsorm.testing.conformance.examples import SITE, foreign
 
 __all__ = ["PointTests"]
 
@@ -139,6 +140,19 @@ class PointTests:
         await store.point_write("valve-1", 10, False, "me")
 
         assert _written(await store.read_by_id("valve-1")) == (False, Number(10))
+
+    @pytest.mark.parametrize("make", [Decimal, "int64", "float32"])
+    async def test_numbers_of_other_libraries_are_taken(
+        self, store: StorageAdapter, make: Any
+    ) -> None:
+        """W5–W7: as level, as value, as seconds."""
+        await store.load_entities([VALVE])
+        eight, fifty = foreign(make, 8), foreign(make, 50)
+
+        rows = await store.point_write("valve-1", eight, fifty, "me", foreign(make, 60))
+
+        assert _held(rows) == {8: Number(50, "%")}
+        assert 0 < rows[7]["expires"].val <= 60
 
     @pytest.mark.parametrize(
         ("level", "expected"), [(Number(8.9), 8), (8.9, 8), (1, 1), (17.5, 17), (Number(16), 16)]

@@ -434,6 +434,23 @@ class WatchTests:
                 await call
             assert (caught.value.watch_id, caught.value.state) == (watch_id, "unknown")
 
+    @pytest.mark.parametrize("watch_id", [5, None, b"5", []], ids=repr)
+    async def test_what_is_no_text_is_no_open_watch(
+        self, store: StorageAdapter, watch_id: Any
+    ) -> None:
+        """P1, P10: whatever looks alike in a database."""
+        await store.watch_sub("5", [])
+
+        with pytest.raises(UnknownWatchError) as caught:
+            await store.watch_poll(watch_id)
+        with pytest.raises(UnknownWatchError):
+            await anext(aiter(store.watch_stream(watch_id)))
+        for close in (False, True):
+            await store.watch_unsub(watch_id, [], close=close)
+
+        assert caught.value.watch_id == watch_id
+        assert await store.watch_poll("5") == []
+
     async def test_an_id_that_was_not_opened_is_free(self, store: StorageAdapter) -> None:
         """P1: having been asked for leaves no trace of it."""
         with pytest.raises(UnknownWatchError):
