@@ -522,6 +522,21 @@ async def test_nothing_is_left_when_it_is_switched_off(fresh: TimescaleAdapter) 
     assert await _sums(fresh) == [105]
 
 
+async def test_a_snapshot_from_before_it_is_switched_off(fresh: TimescaleAdapter) -> None:
+    """It sees no hours any more, though TRUNCATE asks for no snapshot, and so reads the items."""
+    await fresh.create({"id": Ref("p"), **_POINT})
+    await fresh.his_write("p", _kw(1, 2, 3, 4, 5))
+    await _worked(fresh)
+    engine = fresh.engine.execution_options(isolation_level="REPEATABLE READ")
+    async with engine.connect() as connection:
+        own: Any = bind(connection)
+        assert await own.read_count("point") == 1
+        await fresh.remove_his_policy("hourly")
+        found = await own.his_rollup("p", _DAY, "1hr", "sum")
+
+    assert [item["val"].val for item in found["p"]] == [6, 9]
+
+
 async def test_names_with_a_prefix_in_a_schema(fresh_postgres_url: str) -> None:
     names: dict[str, Any] = {"prefix": 'Two "words"_', "schema": "B'MS; --%s"}
     async with TimescaleAdapter(fresh_postgres_url, **names) as store:
