@@ -89,6 +89,7 @@ async def test_history_is_read_and_written_while_a_large_database_is_upgraded(
     old: AsyncConnection, fresh_postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No revision locks `history`; of `entities`, which one does, the migration tells."""
+    caplog.set_level("WARNING", "alembic.hsorm")  # as it is, unless somebody has read alembic.ini
     pid = (await old.execute(text("SELECT pg_backend_pid()"))).scalar_one()
     over = asyncio.Event()
 
