@@ -413,8 +413,9 @@ async def test_a_transaction_older_than_the_refresh(
     assert before is not None
     async with sql.transaction():
         await sql.execute(_LATE, _START, 1)  # and has its number now
-        await sql.execute("UPDATE history_hours_state SET settled = settled - interval '1 day'")
-        # Which is what a day without a refresh comes to.
+        await sql.execute(  # which is what a day without a refresh comes to
+            "UPDATE history_hours_state SET settled = settled - interval '1 day', noted = NULL"
+        )
     async with sql.transaction():
         await sql.execute(_LATE, before - 2 * _HOUR, 7)
         await store.run_his_policy()
