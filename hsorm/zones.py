@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import cache, lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-__all__ = ["city_of", "zone_of"]
+__all__ = ["UTC", "city_of", "zone_of"]
+
+UTC: Final = ZoneInfo("UTC")
 
 # The regions of the IANA database in the order in which they may claim a city; what is left over
 # are links kept for old times (US/Eastern, Brazil/West), which yield to any of these.

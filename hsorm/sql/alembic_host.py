@@ -301,7 +301,7 @@ class _Names(NamedTuple):
         metadata = MetaData()
         tables = make_tables(metadata, prefix=prefix, schema=schema)
         hidden = {f"{prefix}{VERSION_TABLE}", tables.change_clock.name}
-        hidden.update(table.name for table in tables.hours.sums.metadata.tables.values())
+        hidden |= tables.hours.names
         if tables.tag_index is not None:
             hidden.add(tables.tag_index.table.name)
         if tables.word_index is not None:

@@ -68,6 +68,11 @@ class Hours:
     stale: Table
     state: Table
 
+    @property
+    def names(self) -> set[str]:
+        """The names of the tables."""
+        return {table.name for table in (self.sums, self.until, self.stale, self.state)}
+
 
 def make_hours(prefix: str, schema: str | None) -> Hours:
     """Return the tables, in a MetaData of their own: no other database has them."""
@@ -200,8 +205,12 @@ def switch_off(named: Callable[[str], str]) -> Iterator[str]:
         yield f"DROP TRIGGER IF EXISTS hsorm_hours_{name} ON {named('history')}"
     for name in _ROUTINES:
         yield f"DROP ROUTINE IF EXISTS {said.routine(name)}"
+    yield _emptying(said)
+
+
+def _emptying(said: _Said) -> str:
     # All at once: a snapshot from before sees none of them either, and takes the items.
-    yield f"TRUNCATE {said.table('_until')}, {said.table('')}, {said.table('_stale')}"
+    return f"TRUNCATE {said.table('_until')}, {said.table('')}, {said.table('_stale')}"
 
 
 def _without_job(routine: str) -> str:
@@ -242,12 +251,11 @@ END $hsorm$"""
 
 
 def _forgetting(said: _Said) -> str:
-    tables = ", ".join(said.table(name) for name in ("", "_until", "_stale"))
     return f"""
 CREATE OR REPLACE FUNCTION {said.routine("forget_hours")}() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = {said.schema}, pg_temp AS $hsorm$
 BEGIN
-    TRUNCATE {tables};
+    {_emptying(said)};
     RETURN NULL;
 END $hsorm$"""
 

@@ -138,7 +138,14 @@ def _has_schema(connection: Connection | None, schema: str) -> bool:
     return connection is not None and inspect(connection).has_schema(schema)
 
 
-def gap_in(connection: Connection, tables: Tables, found: str | None) -> str | None:
+def gap_in(
+    connection: Connection,
+    tables: Tables,
+    found: str | None,
+    *,
+    prefix: str = "",
+    schema: str | None = None,
+) -> str | None:
     """Return what the tables lack for their revision, and what to do; None where it is nothing.
 
     Somebody dropped some by hand, or restored them without the version table or what is in it.
@@ -147,11 +154,12 @@ def gap_in(connection: Connection, tables: Tables, found: str | None) -> str | N
         connection: Of the database, after the revision was looked up on it.
         tables: Those that are to be there.
         found: Their revision.
+        prefix: What stands before every name.
+        schema: Their schema, None for the database's own.
     """
     if found not in (None, HEAD):
         return None  # other tables than these
-    schema = tables.entities.schema
-    version = f"{tables.entities.name.removesuffix('entities')}{VERSION_TABLE}"
+    version = f"{prefix}{VERSION_TABLE}"
     ours, there = tables.names_on(connection.dialect.name), inspect(connection)
     names = set(there.get_table_names(schema=schema))
     missing, left = ", ".join(sorted(ours - names)), ", ".join(sorted(ours & names))

@@ -238,7 +238,7 @@ class Tables:
         if dialect == "sqlite" and self.tag_index is not None:
             names |= {self.change_clock.name, self.tag_index.table.name}
         if dialect == "postgresql":
-            names |= {table.name for table in self.hours.sums.metadata.tables.values()}
+            names |= self.hours.names
         return names
 
 

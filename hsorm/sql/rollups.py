@@ -322,16 +322,17 @@ def said(tables: Tables, dialect: Dialect) -> dict[str, str]:
 
 
 def are_hours_ready(tables: Tables, dialect: str) -> Select[Any]:
-    """Select whether hours are kept at all, and whether a point has some after `hours_start`."""
+    """Select one row where a point has ready hours after `hours_start`."""
     until, given = tables.hours.until, _given()
     there = and_(until.c.point_id == given.c.value, until.c.until > _hours_start())
-    ready = select(until.c.point_id).select_from(given.join(until, there))
-    found: list[ColumnElement[Any]] = [exists(select(tables.hours.state.c.hours)), exists(ready)]
-    return select(*found)
+    return select(literal_column("1")).select_from(given.join(until, there)).limit(1)
 
 
 def hour_extents(tables: Tables, dialect: str) -> Select[Any]:
-    """Select of each point the first and last ready hour in `[hours_start, hours_end)`, or NULL."""
+    """Select whether hours are kept, and the first and last ready one of each point, or NULL.
+
+    A row for each point, of those in `[hours_start, hours_end)`.
+    """
     given, sums = _given(), tables.hours.sums.c
     ends: Iterator[ColumnElement[Any]] = (
         type_coerce(
@@ -345,7 +346,8 @@ def hour_extents(tables: Tables, dialect: str) -> Select[Any]:
         )
         for order in (sums.ts, sums.ts.desc())
     )
-    return select(*ends).select_from(given)
+    are_kept: ColumnElement[Any] = exists(select(tables.hours.state.c.hours))
+    return select(are_kept, *ends).select_from(given)
 
 
 def _hours_start() -> ColumnElement[Any]:

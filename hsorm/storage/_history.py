@@ -25,6 +25,7 @@ from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._rollups import Rollups
 from hsorm.storage._shared import at_most, utc_now
 from hsorm.storage.protocol import AnyId, HisArrays, HisItem, HisSource, Id
+from hsorm.zones import UTC
 
 if TYPE_CHECKING:
     import pandas
@@ -37,8 +38,6 @@ _PAGE: Final = 10_000
 
 _PART: Final = 100_000
 """Items that a writer of any number of items holds at a time."""
-
-_UTC: Final = ZoneInfo("UTC")
 
 _TICK: Final = dt.timedelta(microseconds=1)
 
@@ -105,7 +104,7 @@ class History(Rollups):
         return len(items)
 
     async def _his_stored(self, id: str, span: Span) -> list[HisItem]:
-        (items,) = await self._his_items([HisPoint(id, _UTC)], span, _UTC, None)
+        (items,) = await self._his_items([HisPoint(id, UTC)], span, UTC, None)
         return items
 
     async def _his_beyond(self, point: HisPoint, most: int) -> dt.datetime | None:
@@ -118,7 +117,7 @@ class History(Rollups):
 
     async def _his_columns(self, points: Sequence[HisPoint], span: Span) -> list[Columns]:
         """Return the rows of each point in a span as columns, oldest first."""
-        found = await self._his_items(points, span, _UTC, None)
+        found = await self._his_items(points, span, UTC, None)
         return [columns_of((item["ts"], item["val"]) for item in items) for items in found]
 
     async def _his_entities(self, ids: Sequence[Id]) -> list[Entity | None]:
@@ -194,7 +193,7 @@ class History(Rollups):
         """Read history into an Arrow table; see `HistoryReader.his_arrow`."""
         listed = [ids] if isinstance(ids, (str, Ref)) else ids
         points = await self._reading_points(list(dict.fromkeys(map(_val, listed))))
-        zone = one_zone(points, tz) if points or tz else _UTC
+        zone = one_zone(points, tz) if points or tz else UTC
         span = span_of(range_str, zone, utc_now())
         found = await self._his_columns(points, span)
         with paused_gc():

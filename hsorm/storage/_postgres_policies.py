@@ -182,8 +182,7 @@ class PostgresPolicies(SqlAdapter):
     async def _namer(self, driver: Any) -> tuple[Callable[[str], str], str]:
         """Return what names our tables and routines as SQL, with their schema, and the schema."""
         found: str = await driver.fetchval(_SCHEMA, self._relation)
-        preparer = self.dialect.identifier_preparer
-        prefix = self.tables.history.name.removesuffix("history")
+        preparer, prefix = self.dialect.identifier_preparer, self._names["prefix"]
 
         def named(name: str) -> str:
             return preparer.format_table(table(f"{prefix}{name}", schema=found))

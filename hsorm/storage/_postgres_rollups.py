@@ -59,8 +59,11 @@ class PostgresRollups(SqlAdapter):
         # Hours may outlive their items.
         ids = as_listed(point.id for point in asked.points)
         rows = await self._look(rollups.hour_extents, ids=ids, **hours)
-        firsts = [extent.first, *(first for first, _ in rows)]
-        lasts = [extent.last, *(last and last + _HOUR - _TICK for _, last in rows)]
+        if not rows[0][0]:
+            self._no_hours_before = time.monotonic() + _UNASKED
+            return extent, before
+        firsts = [extent.first, *(first for _, first, _ in rows)]
+        lasts = [extent.last, *(last and last + _HOUR - _TICK for *_, last in rows)]
         first, last = (
             edge((ts for ts in found if ts is not None), default=None)
             for edge, found in ((min, firsts), (max, lasts))
@@ -103,12 +106,10 @@ class PostgresRollups(SqlAdapter):
         hours = _hours_within(values["start"], values["end"])
         if hours is None or not all(bound == _floor(bound) for bound in bounds):
             return None
-        ((are_kept, are_ready),) = await self._look(
+        ready = await self._look(
             rollups.are_hours_ready, ids=values["ids"], hours_start=hours["hours_start"]
         )
-        if not are_kept:
-            self._no_hours_before = time.monotonic() + _UNASKED
-        return hours if are_ready else None
+        return hours if ready else None
 
     def _may_have_hours(self, asked: Asked) -> bool:
         return asked.rollup.fold in rollups.HOURLY and time.monotonic() >= self._no_hours_before

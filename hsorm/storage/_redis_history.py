@@ -28,10 +28,10 @@ from hsorm.storage._history import History
 from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._redis_reads import RedisReads
 from hsorm.storage.protocol import HisItem
+from hsorm.zones import UTC
 
 __all__ = ["RedisHistory"]
 
-_UTC: Final = ZoneInfo("UTC")
 _POINTS_AT_ONCE: Final = 100
 
 
@@ -100,7 +100,7 @@ class RedisHistory(RedisReads, History):
             bucket, [*asked, *Rows.commands(keys, ALWAYS, size - most)]
         )
         left = Extent.of(answers[: len(asked)]).size - most
-        oldest = Rows.of(answers[len(asked) :]).items(_UTC, None, size - most)
+        oldest = Rows.of(answers[len(asked) :]).items(UTC, None, size - most)
         return oldest[:left][-1]["ts"] if left > 0 else None
 
     async def _his_answers(self, bucket: Bucket, commands: Sequence[Command]) -> list[Any]:

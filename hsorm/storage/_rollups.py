@@ -26,6 +26,7 @@ from hsorm.kinds import Number, Ref
 from hsorm.storage._paused_gc import paused_gc
 from hsorm.storage._shared import utc_now
 from hsorm.storage.protocol import AnyId, HisItem, Id
+from hsorm.zones import UTC
 
 __all__ = ["Asked", "Rolled", "Rollups"]
 
@@ -118,8 +119,8 @@ class Rollups(ABC):
 
     async def _his_rollup(self, asked: Asked) -> Rolled:
         """Return the values of all intervals; here, of all items."""
-        rollup, utc = asked.rollup, ZoneInfo("UTC")
-        found = await self._his_items(asked.points, asked.span, utc, None)
+        rollup = asked.rollup
+        found = await self._his_items(asked.points, asked.span, UTC, None)
         before: list[list[HisItem]] = [[] for _ in found]
         if rollup.is_held:
             before = [await self._his_before(point, asked.span.start) for point in asked.points]

@@ -11,7 +11,7 @@ from sqlalchemy import ClauseElement, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from hsorm.filter.ast import Node
-from hsorm.kinds import Entity, id_texts
+from hsorm.kinds import Entity, id_texts, is_storable
 from hsorm.ops.display import dis_key
 from hsorm.ops.geo import Area
 from hsorm.ops.search import search_words
@@ -19,7 +19,7 @@ from hsorm.sql import statements
 from hsorm.sql.geo import GeoColumn
 from hsorm.sql.statements import NO_SEARCH, Search
 from hsorm.storage._shared import at_most, check_sort
-from hsorm.storage._sql_core import Rows, entity_of, is_possible
+from hsorm.storage._sql_core import Rows, entity_of
 from hsorm.storage._sql_history import SqlHistory
 from hsorm.storage._sql_watches import SqlWatches
 from hsorm.storage.protocol import Explanation, Id, Sort
@@ -129,7 +129,7 @@ class SqlAdapter(SqlHistory, SqlWatches):
 
     async def _by_ids(self, ids: Sequence[Id]) -> list[Entity | None]:
         wanted = id_texts(ids)
-        possible = [id for id in wanted if is_possible(id)]
+        possible = [id for id in wanted if is_storable(id)]
         await self._sweep_if_due()
         rows = await self._fetch(statements.select_by_ids(self.tables, possible))
         found = {row[0]: row for row in rows}

@@ -9,7 +9,7 @@ from typing import Any
 
 from hsorm.codecs import hayson
 from hsorm.errors import EntityExistsError, UnknownEntityError
-from hsorm.kinds import REMOVE, Entity, as_ref
+from hsorm.kinds import REMOVE, Entity, as_ref, is_storable
 from hsorm.ops import commits
 from hsorm.ops.commits import Committed, Diff
 from hsorm.ops.entities import (
@@ -34,7 +34,6 @@ from hsorm.storage._sql_core import (
     as_listed,
     as_rows,
     entity_of,
-    is_possible,
 )
 from hsorm.storage.protocol import Id
 
@@ -72,7 +71,7 @@ class SqlChanges(SqlCore):
     async def delete(self, id: Id, *, unless_referenced: bool = False) -> None:
         """Remove one entity; see `Committer.delete`."""
         val = as_ref(id).val
-        if not is_possible(val):
+        if not is_storable(val):
             raise UnknownEntityError(val)
 
         async def remove(work: Work) -> None:

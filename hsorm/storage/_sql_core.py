@@ -49,7 +49,6 @@ __all__ = [
     "as_listed",
     "as_rows",
     "entity_of",
-    "is_possible",
     "live_of",
 ]
 
@@ -176,7 +175,7 @@ class SqlCore(BaseAdapter, ABC):
 
         def look(connection: Connection) -> tuple[str | None, str | None]:
             found = migrate.revision_of(connection, **self._names)
-            return found, migrate.gap_in(connection, self.tables, found)
+            return found, migrate.gap_in(connection, self.tables, found, **self._names)
 
         with database_errors(self.url):
             async with self.engine.connect() as connection:
@@ -390,11 +389,6 @@ def _is_short(statement: Statement, prepared: Prepared) -> bool:
     return len(prepared.sql) <= _SHORT_STATEMENT and texts <= _SHORT_TEXTS
 
 
-def is_possible(id: str) -> bool:
-    """Tell whether a row can have this id at all."""
-    return is_storable(id)
-
-
 def entity_of(id: str, tags: str, live: str | None = None) -> Entity:
     """Return an entity as read from its row and its live tags, whoever wrote them (R12)."""
     entity = _decoded(id, tags)
@@ -425,7 +419,7 @@ def _decoded(id: str, tags: str) -> Entity:
 
 def as_listed(ids: Iterable[str]) -> str:
     """Return ids as the JSON array that `ids` of a statement is; no row can have the others."""
-    return hayson.to_json([id for id in ids if is_possible(id)]).decode()
+    return hayson.to_json([id for id in ids if is_storable(id)]).decode()
 
 
 def as_rows(texts: Iterable[tuple[str, str]]) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from hsorm.codecs import hayson
 from hsorm.errors import CodecError, SessionBoundError, StorageError, UnknownEntityError
-from hsorm.kinds import Entity, Number, as_ref
+from hsorm.kinds import Entity, Number, as_ref, is_storable
 from hsorm.ops import priority_array
 from hsorm.ops.entities import as_read, merged_tags
 from hsorm.ops.priority_array import EMPTY, PointArray, WritablePoint
@@ -21,7 +21,7 @@ from hsorm.sql import changing
 from hsorm.storage._dberrors import database_errors
 from hsorm.storage._shared import utc_now
 from hsorm.storage._sql_changes import SqlChanges
-from hsorm.storage._sql_core import Loaded, Rows, Work, as_listed, as_rows, is_possible
+from hsorm.storage._sql_core import Loaded, Rows, Work, as_listed, as_rows
 from hsorm.storage.protocol import Duration, Id
 
 __all__ = ["SqlPoints"]
@@ -120,7 +120,7 @@ class SqlPoints(SqlChanges):
     async def _writable(self, work: Work, id: Id) -> tuple[Entity, WritablePoint]:
         """Return a writable point; others must wait to write to it."""
         val = as_ref(id).val
-        entity = (await self._lock(work, [val])).get(val) if is_possible(val) else None
+        entity = (await self._lock(work, [val])).get(val) if is_storable(val) else None
         if entity is None or "trash" in entity:
             raise UnknownEntityError(val)
         return entity, priority_array.writable_point(entity)

@@ -22,7 +22,7 @@ from hsorm.errors import (
 from hsorm.filter import parse, print_filter
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.parser import node_of
-from hsorm.kinds import Entity, Ref, id_texts
+from hsorm.kinds import Entity, Ref, id_texts, is_storable
 from hsorm.ops import watch as rules
 from hsorm.ops.watch import Change, Changes, WatchRows
 from hsorm.sql import watching
@@ -30,7 +30,7 @@ from hsorm.sql.models import Tables
 from hsorm.sql.stamps import Cursor
 from hsorm.storage._remembered import Remembered
 from hsorm.storage._shared import page_size, utc_now
-from hsorm.storage._sql_core import Statement, Work, as_listed, entity_of, is_possible
+from hsorm.storage._sql_core import Statement, Work, as_listed, entity_of
 from hsorm.storage._sql_points import SqlPoints
 from hsorm.storage._streams import Streams
 from hsorm.storage.protocol import Duration, Id
@@ -215,7 +215,7 @@ class SqlWatches(SqlPoints, Streams):
     ) -> None:
         there = set(there)
         for known in (True, False):
-            rows = [{"id": id} for id in sorted(ids) if (id in there) is known and is_possible(id)]
+            rows = [{"id": id} for id in sorted(ids) if (id in there) is known and is_storable(id)]
             if rows:
                 joining = hayson.to_json(rows).decode()
                 await work.fetch(
@@ -430,7 +430,7 @@ class _Place:
         except ValueError:
             return None
         numbers = [place.at, *(n for c in (place.since, place.until) if c for n in c.numbers)]
-        return place if is_possible(after) and all(-1 <= n < 2**63 for n in numbers) else None
+        return place if is_storable(after) and all(-1 <= n < 2**63 for n in numbers) else None
 
 
 def _cursor(text: str) -> Cursor | None:

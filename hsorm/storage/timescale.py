@@ -50,7 +50,7 @@ from hsorm.errors import (
 from hsorm.filter.ast import Node, size_of
 from hsorm.filter.parser import node_of
 from hsorm.filter.shape import shape_of
-from hsorm.kinds import REMOVE, Entity
+from hsorm.kinds import REMOVE, Entity, is_storable
 from hsorm.ops.geo import Area
 from hsorm.sql import changing, migrate, statements
 from hsorm.sql.constructs import recording
@@ -74,7 +74,7 @@ from hsorm.storage._postgres_rollups import PostgresRollups
 from hsorm.storage._remembered import Remembered
 from hsorm.storage._replicas import may_lag
 from hsorm.storage._session_bound import SessionBound, check_alone, in_session
-from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_rows, is_possible
+from hsorm.storage._sql_core import Loaded, Prepared, Rows, Statement, Work, as_rows
 from hsorm.storage._streams import Wake
 from hsorm.storage.protocol import Create
 from hsorm.storage.sync import SyncStorage
@@ -529,7 +529,7 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
 
     async def _change_live(self, changes: Mapping[str, Entity]) -> None:
         """Merge live tags of entities; by one statement, that is one round trip, if all is well."""
-        if all(changes.values()) and all(map(is_possible, changes)):
+        if all(changes.values()) and all(map(is_storable, changes)):
             rows = _live_rows(changes)
 
             async def merge() -> Rows:
@@ -705,7 +705,7 @@ class BoundTimescaleAdapter(SessionBound, TimescaleAdapter):
 
 def _live_rows(changes: Mapping[str, Entity]) -> str:
     """Return changes of live tags as `rows`; sorted, for so they are locked."""
-    rows = ({"id": id, "tags": _encoded(changes[id])} for id in sorted(changes) if is_possible(id))
+    rows = ({"id": id, "tags": _encoded(changes[id])} for id in sorted(changes) if is_storable(id))
     return to_json(list(rows)).decode()
 
 
