@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -124,7 +125,9 @@ class PostgresPolicies(SqlAdapter):
         """Do now what the policy does by itself from time to time.
 
         Chunks can be dropped with an Apache-licensed TimescaleDB, too, and hours kept ready
-        without any: run this from a job. Hours come first, so that they outlive what is dropped.
+        without any: run this from a job. Hours come first, so that they outlive what is dropped; a
+        chunk of which they are not ready, because of a transaction that has been open for long, is
+        left to the next run.
 
         Args:
             compress_after: Compress chunks that are older, instead of what the policy says.
@@ -143,13 +146,17 @@ class PostgresPolicies(SqlAdapter):
                 policy = await self._policy(driver)
                 if drop or compress or not policy.hourly:
                     _check(policy, ["compress_after"] if compress else [])
-                hours = await self._refresh_hours(driver) if policy.hourly else None
+                hours = until = None
+                if policy.hourly:
+                    hours, until = await self._refresh_hours(driver)
                 drop, compress = drop or policy.keep, compress or policy.compress_after
                 async with driver.transaction():
-                    dropped = await self._chunks(driver, _DROP, drop) if drop else 0
+                    dropped = compressed = 0
+                    if drop and (until or not policy.hourly):
+                        dropped = await self._chunks(driver, _DROP, drop, until)
                     if compress:
                         await self._enable(driver)
-                    compressed = await self._chunks(driver, _COMPRESS, compress) if compress else 0
+                        compressed = await self._chunks(driver, _COMPRESS, compress)
                 return PolicyRun(compressed, dropped, hours)
 
     # ---- hours ----------------------------------------------------------------------------------
@@ -169,13 +176,14 @@ class PostgresPolicies(SqlAdapter):
         if policy.edition == "community":
             await driver.execute(_ADD_JOB, named("hsorm_refresh_hours"))
 
-    async def _refresh_hours(self, driver: Any) -> int:
-        """Bring hours up to date, and return how many were worked out."""
+    async def _refresh_hours(self, driver: Any) -> tuple[int, dt.datetime | None]:
+        """Bring hours up to date; return how many were worked out, and up to when all are ready."""
         named, _ = await self._namer(driver)
 
-        async def refresh() -> int:
+        async def refresh() -> tuple[int, dt.datetime | None]:
             await driver.execute(f"CALL {named('hsorm_refresh_hours')}()")
-            return int(await driver.fetchval(f"SELECT hours FROM {named(_STATE)}") or 0)  # noqa: S608 - ours
+            state = await driver.fetchrow(f"SELECT hours, until FROM {named(_STATE)}")  # noqa: S608 - ours
+            return tuple(state) if state is not None else (0, None)
 
         return await self._repeated(refresh)
 
@@ -238,8 +246,8 @@ class PostgresPolicies(SqlAdapter):
                 "timescaledb.compress_segmentby = 'point_id', timescaledb.compress_orderby = 'ts')"
             )
 
-    async def _chunks(self, driver: Any, statement: str, older_than: str) -> int:
-        return len(await driver.fetch(statement, self._relation, older_than))
+    async def _chunks(self, driver: Any, statement: str, *older_than: object) -> int:
+        return len(await driver.fetch(statement, self._relation, *older_than))
 
 
 def _check(policy: HisPolicy, community: Sequence[str]) -> None:
@@ -318,10 +326,13 @@ _TAKE: Final = {
     "if_exists => true)",
     "keep": "SELECT remove_retention_policy(CAST($1 AS text)::regclass, if_exists => true)",
 }
-_OLD: Final = "CAST($1 AS text)::regclass, older_than => CAST($2 AS text)::interval"
-_DROP: Final = f"SELECT drop_chunks({_OLD})"
+_DROP: Final = (
+    "SELECT drop_chunks(CAST($1 AS text)::regclass, "
+    "older_than => least(now() - CAST($2 AS text)::interval, CAST($3 AS timestamptz)))"
+)
 _COMPRESS: Final = (
-    f"SELECT compress_chunk(chunk, if_not_compressed => true) FROM show_chunks({_OLD}) chunk "  # noqa: S608 - of constants alone
+    "SELECT compress_chunk(chunk, if_not_compressed => true) FROM show_chunks("
+    "CAST($1 AS text)::regclass, older_than => CAST($2 AS text)::interval) chunk "
     "WHERE NOT EXISTS (SELECT FROM timescaledb_information.chunks c WHERE is_compressed "
     "AND to_regclass(format('%I.%I', chunk_schema, chunk_name)) = chunk)"
 )

@@ -89,10 +89,14 @@ async def store(
 @pytest.fixture
 async def sql(store: _Worked) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A connection of somebody else's."""
-    url = store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    connection = await asyncpg.connect(url, server_settings={"lock_timeout": "20s"})
+    connection = await _connected(store)
     yield connection
     await connection.close()
+
+
+async def _connected(store: TimescaleAdapter) -> asyncpg.Connection[Any]:
+    url = store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return await asyncpg.connect(url, server_settings={"lock_timeout": "20s"})
 
 
 @pytest.fixture
@@ -611,6 +615,27 @@ async def test_the_days_of_dropped_items_stay(fresh: TimescaleAdapter) -> None:
     await fresh.delete("p")
     await fresh.create({"id": Ref("p"), **_POINT})
     assert await _sums(fresh) == []
+
+
+async def test_items_whose_hours_are_not_ready_are_not_dropped(fresh: TimescaleAdapter) -> None:
+    """While somebody's transaction is open, who may write more of them."""
+    if (await fresh.his_policy()).edition == "none":
+        pytest.skip("only with TimescaleDB")
+    await fresh.create({"id": Ref("p"), **_POINT})
+    await fresh.his_write("p", _kw(1, 2, 3, 4))
+    sql = await _connected(fresh)
+    async with sql.transaction():
+        await sql.execute("SELECT pg_current_xact_id()")
+        early = await fresh.run_his_policy(keep="1yr")
+        assert await _sums(fresh) == [6, 4]
+    await sql.close()
+
+    await _worked(fresh)
+    late = await fresh.run_his_policy(keep="1yr")
+
+    assert (early.dropped, late.dropped) == (0, 1)
+    assert await fresh.his_read("p", _DAY) == []
+    assert await _sums(fresh) == [6, 4]
 
 
 async def test_distributed_tables_have_no_triggers(fresh: TimescaleAdapter) -> None:
