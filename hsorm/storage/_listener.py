@@ -58,13 +58,14 @@ class Listener:
                 await self.close()
 
     async def close(self) -> None:
-        """Listen no longer; who waits looks by itself."""
+        """Listen no longer; who waits has a look now, and then looks by itself."""
         if self._task is not None:
             task, self._task = self._task, None
             while not task.done():  # a driver may lose a cancellation: see `redis_ops.client`
                 task.cancel()
                 # Not for its outcome: a cancellation here is the caller's.
                 await asyncio.wait([task], timeout=_RETRY_SECONDS)
+        self._tell()
 
     async def _listen(self) -> None:
         while True:

@@ -35,6 +35,9 @@ class Wake(Protocol):
 class Streams(ABC):
     """The part of an adapter that polls a watch whenever there is something to be told."""
 
+    _connected: bool
+    """Whether the storage is open; a stream that is cut off must not open it again."""
+
     @abstractmethod
     async def watch_poll(self, watch_id: str, refresh: bool = False) -> WatchRows:
         """Return what has changed since the last poll; see `Watcher.watch_poll`."""
@@ -63,7 +66,7 @@ class Streams(ABC):
         # Often enough to renew the lease, whatever may get lost on the way.
         patience = min(lease.total_seconds() / 3, _LOOK_SECONDS)
         async with self._wakes() as wake:
-            while (rows := await self._poll_again(watch_id, lease)) is not None:
+            while self._connected and (rows := await self._poll_again(watch_id, lease)) is not None:
                 if rows or rows.removed:
                     yield rows
                 else:
@@ -84,6 +87,8 @@ class Streams(ABC):
                     raise
                 return None
             except StorageUnavailableError:
+                if not self._connected:
+                    return None
                 lost = True
                 if time.monotonic() > deadline:
                     raise

@@ -869,7 +869,7 @@ class Watcher(Protocol):
         """Poll a watch whenever there is something to be told, until it is closed.
 
         The lease is renewed while the stream waits, not while the caller is busy with the rows. A
-        slow caller gets fewer, larger answers. Closing the watch ends the stream.
+        slow caller gets fewer, larger answers. Closing the watch or the storage ends the stream.
 
         Raises:
             UnknownWatchError: There is no such watch, or its lease has run out.

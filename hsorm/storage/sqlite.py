@@ -727,7 +727,7 @@ class _Look:
     async def wait(self, seconds: float) -> None:
         """Wait until something may have changed, at most so long."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while self._adapter._connected and time.monotonic() < deadline:
             ((now,),) = await self._adapter._look(watching.current_cursor)
             if now != self._seen:
                 self._seen = now

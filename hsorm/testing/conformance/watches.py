@@ -735,6 +735,18 @@ class WatchStreamTests:
 
         assert await asyncio.wait_for(everything, 2) == []
 
+    async def test_closing_the_storage_ends_it(self, store: StorageAdapter) -> None:
+        """Without an error; and it is not opened again behind the caller's back."""
+        watch = await store.watch_sub(None, ["site-1"])
+        streams = [store.watch_stream(watch.watch_id) for _ in range(2)]
+        everything = [asyncio.ensure_future(_all(stream)) for stream in streams]
+        await asyncio.sleep(0.1)
+
+        await store.close()
+
+        assert await asyncio.wait_for(asyncio.gather(*everything), 2) == [[], []]
+        await store.connect()
+
     async def test_it_renews_the_lease_while_it_waits(self, store: StorageAdapter) -> None:
         """P12."""
         await store.load_entities([SITE])
