@@ -96,7 +96,10 @@ def test_no_docker_program_means_no_engine(monkeypatch: pytest.MonkeyPatch) -> N
     assert not servers_docker.engine_answers()
 
 
-def test_a_running_server_that_does_not_answer_is_ended_with_its_data(tmp_path: Path) -> None:
+def test_a_running_server_that_does_not_answer_is_ended_with_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(REDIS.variable, raising=False)  # one that is given comes first
     session = _session(tmp_path)
     data = tmp_path / "data"
     (data / "base").mkdir(parents=True)
