@@ -1,10 +1,14 @@
-"""Hypothesis strategies for filters: every tree that a filter text can say."""
+"""Hypothesis strategies for filters: every tree that a filter text can say.
+
+Each is made once: one that is made while another draws takes longer than what it draws.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 import string
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -31,12 +35,14 @@ _ZONES = ["New_York", "Tokyo", "UTC", "GMT", "London", "Amsterdam", "GMT+5", "Po
           "US/Eastern", "Kathmandu"]  # fmt: skip
 
 
+@cache
 def names() -> st.SearchStrategy[str]:
     """Tag names as they may stand after `->`, words of the grammar among them."""
     free = st.from_regex(r"\A(?:[A-Za-z][A-Za-z0-9_]{0,4}|_[A-Za-z0-9_]{1,3})\Z")
     return st.one_of(st.sampled_from(_WORDS), st.sampled_from(_RESERVED), free)
 
 
+@cache
 def paths(*, first: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Path]:
     """Paths of one to four names; the first one is no spec's."""
     head = names().filter(lambda name: not name[0].isupper()) if first is None else first
@@ -45,6 +51,7 @@ def paths(*, first: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[P
     return st.builds(lambda name, rest: Path((name, *rest)), head, tail)
 
 
+@cache
 def units() -> st.SearchStrategy[str]:
     """Units that a filter can write, those that look like something else among them."""
     tricky = [
@@ -57,6 +64,7 @@ def units() -> st.SearchStrategy[str]:
     return st.one_of(st.sampled_from(tricky), free.filter(lambda u: UNIT.fullmatch(u) is not None))
 
 
+@cache
 def numbers() -> st.SearchStrategy[Number]:
     """Every Number that a filter can write: all but NaN."""
     vals = st.one_of(
@@ -67,12 +75,14 @@ def numbers() -> st.SearchStrategy[Number]:
     return st.builds(Number, vals, st.one_of(st.none(), units()))
 
 
+@cache
 def strings() -> st.SearchStrategy[str]:
     """Texts, with what needs an escape among them."""
     tricky = st.text(st.sampled_from("\"\\`$'\n\r\t\b\f\0u{}:/?#[]@&=; \x7f\u2028😀"), max_size=8)
     return st.one_of(tricky, st.text(max_size=10))
 
 
+@cache
 def datetimes() -> st.SearchStrategy[dt.datetime]:
     """Aware datetimes: named zones, fixed offsets, the hour that New York has twice."""
     fixed = st.integers(-1439, 1439).map(lambda m: dt.timezone(dt.timedelta(minutes=m)))
@@ -86,17 +96,20 @@ def datetimes() -> st.SearchStrategy[dt.datetime]:
     return st.builds(lambda ts, tz: ts.astimezone(tz), instants, zones)
 
 
+@cache
 def ref_ids() -> st.SearchStrategy[str]:
     """Ids of Refs (K20)."""
     return st.text(string.ascii_letters + string.digits + "_:-.~", min_size=1, max_size=6)
 
 
+@cache
 def symbols() -> st.SearchStrategy[Symbol]:
     """Symbols of all three forms (K22)."""
     part = r"[a-z][A-Za-z0-9_]{0,4}"
     return st.from_regex(rf"\A(?:{part}|{part}-{part}|{part}:{part})\Z").map(Symbol)
 
 
+@cache
 def literals() -> st.SearchStrategy[Literal]:
     """Everything that may stand to the right of an operator."""
     return st.one_of(
@@ -112,6 +125,7 @@ def literals() -> st.SearchStrategy[Literal]:
     )
 
 
+@cache
 def specs() -> st.SearchStrategy[str]:
     """Spec names, with and without a library."""
     name = st.from_regex(r"\A[A-Z][A-Za-z0-9_]{0,3}\Z")
@@ -122,6 +136,7 @@ def specs() -> st.SearchStrategy[str]:
     return st.one_of(name, st.builds("{}::{}".format, lib, name))
 
 
+@cache
 def terms() -> st.SearchStrategy[Node]:
     """Single terms."""
     return st.one_of(
@@ -133,6 +148,7 @@ def terms() -> st.SearchStrategy[Node]:
     )
 
 
+@cache
 def nodes(*, leaves: int = 12) -> st.SearchStrategy[Node]:
     """Whole filters, nested in any way."""
 

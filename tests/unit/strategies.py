@@ -1,12 +1,14 @@
 """Hypothesis strategies for every kind, shared by all tests.
 
-`storable=True` leaves out what no backend stores: REMOVE, null in a list, U+0000 in a text.
+`storable=True` leaves out what no backend stores: REMOVE, null in a list, U+0000 in a text. Each is
+made once: one that is made while another draws takes longer than what it draws.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import string
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -44,6 +46,7 @@ _TRICKY = [
 ]  # fmt: skip
 
 
+@cache
 def texts(*, storable: bool = False) -> st.SearchStrategy[str]:
     """Strings: any characters, and those that a format might take for something else."""
     blocked = "\0" if storable else ""
@@ -52,17 +55,20 @@ def texts(*, storable: bool = False) -> st.SearchStrategy[str]:
     return st.one_of(tricky, tricky, free, st.text(string.printable, max_size=8))
 
 
+@cache
 def ref_ids() -> st.SearchStrategy[str]:
     """Ids of Refs (K20)."""
     return st.text(string.ascii_letters + string.digits + "_:-.~", min_size=1, max_size=6)
 
 
+@cache
 def tag_names() -> st.SearchStrategy[str]:
     """Names of tags (K25), none of them `id`."""
     free = st.from_regex(r"\A[a-z][A-Za-z0-9_]{0,5}\Z").filter(lambda name: name != "id")
     return st.one_of(st.sampled_from(_NAMES), st.sampled_from(_NAMES), free)
 
 
+@cache
 def numbers() -> st.SearchStrategy[Number]:
     """Numbers with and without units; NaN and the infinities have none (they lose it)."""
     units = st.one_of(st.none(), st.sampled_from(_UNITS))
@@ -75,22 +81,26 @@ def numbers() -> st.SearchStrategy[Number]:
     return st.one_of(st.builds(Number, vals, units), special)
 
 
+@cache
 def refs(*, storable: bool = False) -> st.SearchStrategy[Ref]:
     """Refs with and without a display text."""
     return st.builds(Ref, ref_ids(), st.one_of(st.none(), texts(storable=storable)))
 
 
+@cache
 def symbols() -> st.SearchStrategy[Symbol]:
     """Symbols of all three forms (K22)."""
     part = r"[a-z][A-Za-z0-9_]{0,4}"
     return st.from_regex(rf"\A(?:{part}|{part}-{part}|{part}:{part})\Z").map(Symbol)
 
 
+@cache
 def coords() -> st.SearchStrategy[Coord]:
     """Places on earth (K24)."""
     return st.builds(Coord, st.floats(-90, 90), st.floats(-180, 180))
 
 
+@cache
 def datetimes() -> st.SearchStrategy[dt.datetime]:
     """Aware datetimes in every zone there is, so repeated hours and odd offsets are among them."""
     instants = st.datetimes(
@@ -111,6 +121,7 @@ def datetimes() -> st.SearchStrategy[dt.datetime]:
     )
 
 
+@cache
 def scalars(*, storable: bool = False) -> st.SearchStrategy[Any]:
     """Every kind but lists, dicts and grids."""
     text = texts(storable=storable)
@@ -137,16 +148,29 @@ def _dicts(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _grids(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Grid]:
-    def of(names: list[str]) -> st.SearchStrategy[Grid]:
-        metas = _dicts(values).map(lambda tags: {n: v for n, v in tags.items() if n != "ver"})
-        cols = st.tuples(*[st.builds(GridCol, st.just(name), metas) for name in names])
-        optional = dict.fromkeys(names, values)
-        rows = st.lists(st.fixed_dictionaries({}, optional=optional), max_size=2 if names else 0)
-        return st.builds(Grid, metas, cols, rows.map(tuple))
-
-    return st.lists(tag_names(), unique=True, max_size=3).flatmap(of)
+    metas = _dicts(values).map(lambda tags: {n: v for n, v in tags.items() if n != "ver"})
+    return _grid(metas, values)
 
 
+@st.composite
+def _grid(
+    draw: st.DrawFn, metas: st.SearchStrategy[dict[str, Any]], values: st.SearchStrategy[Any]
+) -> Grid:
+    names = draw(_COLUMNS)
+    cols = tuple(GridCol(name, draw(metas)) for name in names)
+    rows = tuple(
+        {name: draw(values) for name in names if draw(_COINS)}
+        for _ in range(draw(_FEW) if names else 0)
+    )
+    return Grid(draw(metas), cols, rows)
+
+
+_COLUMNS = st.lists(tag_names(), unique=True, max_size=3)
+_COINS = st.booleans()
+_FEW = st.integers(0, 2)
+
+
+@cache
 def kinds(*, storable: bool = False, leaves: int = 6) -> st.SearchStrategy[Any]:
     """Values of every kind, nested ones among them."""
     return st.recursive(
@@ -160,11 +184,13 @@ def kinds(*, storable: bool = False, leaves: int = 6) -> st.SearchStrategy[Any]:
     )
 
 
+@cache
 def grids() -> st.SearchStrategy[Grid]:
     """Grids with meta, column meta, absent cells and cells of every kind."""
     return _grids(kinds(leaves=2))
 
 
+@cache
 def entities(*, storable: bool = False) -> st.SearchStrategy[Entity]:
     """Entities: an `id` and tags of every kind."""
     tags = st.dictionaries(tag_names(), kinds(storable=storable, leaves=3), max_size=5)

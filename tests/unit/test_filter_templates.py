@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from hsorm.errors import StorageUnavailableError
 from hsorm.filter import parse
-from hsorm.filter.ast import And, Cmp, CmpOp, Node, Or, Path
+from hsorm.filter.ast import And, Cmp, CmpOp, Literal, Node, Or, Path
 from hsorm.filter.shape import shape_of
 from hsorm.kinds import Number
 from hsorm.sql.statements import NO_SEARCH
@@ -38,6 +40,11 @@ def adapter() -> TimescaleAdapter:
     return _ADAPTER
 
 
+@cache
+def _literals_of(kind: type) -> st.SearchStrategy[Literal]:
+    return literals().filter(lambda val: type(val) is kind)
+
+
 def _with_literals(node: Node, draw: st.DrawFn) -> Node:
     """The same filter with other literals, mostly of the same kind."""
     match node:
@@ -46,8 +53,7 @@ def _with_literals(node: Node, draw: st.DrawFn) -> Node:
         case Or(terms):
             return Or(tuple(_with_literals(term, draw) for term in terms))
         case Cmp(path, op, val):
-            alike = literals().filter(lambda other: type(other) is type(val))
-            return Cmp(path, op, draw(alike))
+            return Cmp(path, op, draw(_literals_of(type(val))))
         case _:
             return node
 
