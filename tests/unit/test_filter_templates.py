@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from typing import Final, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -40,9 +40,11 @@ def adapter() -> TimescaleAdapter:
     return _ADAPTER
 
 
-@cache
-def _literals_of(kind: type) -> st.SearchStrategy[Literal]:
+def _of_kind(kind: type) -> st.SearchStrategy[Literal]:
     return literals().filter(lambda val: type(val) is kind)
+
+
+_ALIKE: Final = {kind: _of_kind(kind) for kind in get_args(Literal)}
 
 
 def _with_literals(node: Node, draw: st.DrawFn) -> Node:
@@ -53,7 +55,7 @@ def _with_literals(node: Node, draw: st.DrawFn) -> Node:
         case Or(terms):
             return Or(tuple(_with_literals(term, draw) for term in terms))
         case Cmp(path, op, val):
-            return Cmp(path, op, draw(_literals_of(type(val))))
+            return Cmp(path, op, draw(_ALIKE[type(val)]))
         case _:
             return node
 
