@@ -174,8 +174,12 @@ class SqlCore(BaseAdapter, ABC):
         """
 
         def look(connection: Connection) -> tuple[str | None, str | None]:
-            found = migrate.revision_of(connection, **self._names)
-            return found, migrate.gap_in(connection, self.tables, found, **self._names)
+            while True:
+                found = migrate.revision_of(connection, **self._names)
+                gap = migrate.gap_in(connection, self.tables, found, **self._names)
+                # Somebody may have migrated between the two.
+                if gap is None or found == migrate.revision_of(connection, **self._names):
+                    return found, gap
 
         with database_errors(self.url):
             async with self.engine.connect() as connection:

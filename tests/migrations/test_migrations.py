@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import asyncpg
@@ -316,6 +317,25 @@ async def test_tables_without_their_version_are_left_alone(
 
     await migrate_by(sql_url, command.stamp, migrate.HEAD)
     async with open_storage(sql_url, create="never") as store:
+        assert await store.read_count("id") == 0
+
+
+async def test_tables_that_somebody_else_makes_meanwhile(
+    sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at their revision and the one at the tables."""
+    revision_of, others = migrate.revision_of, [migrate_by(sql_url, command.upgrade, "head")]
+
+    def slow(connection: Connection, **names: Any) -> str | None:
+        found = revision_of(connection, **names)
+        while others:
+            other = Thread(target=asyncio.run, args=(others.pop(),))
+            other.start()
+            other.join()
+        return found
+
+    monkeypatch.setattr(migrate, "revision_of", slow)
+    async with open_storage(sql_url) as store:
         assert await store.read_count("id") == 0
 
 
