@@ -307,9 +307,7 @@ class RedisWatches(RedisReads, Streams):
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""
-        self._connected = False
-        if self._listener is not None:
-            await self._listener.close()
+        await self._end_streams(self._listener)
         await super().close()
 
     # ---- the change feed ------------------------------------------------------------------------

@@ -68,12 +68,12 @@ class InMemoryAdapter(Entities, History):
         self._watches = MemoryWatches(self._state)
         # In every cursor: one that was made by another storage leads nowhere in this one.
         self._token = secrets.token_hex(4)
-        self._closed = 0  # times: it can be used afterwards
+        self._closings = 0
         self.load_entities(entities)
 
     async def close(self) -> None:
         """Close the storage: streams end; what it holds stays."""
-        self._closed += 1
+        self._closings += 1
         self._state.log.wake()
 
     async def about(self) -> Entity:
@@ -226,8 +226,8 @@ class InMemoryAdapter(Entities, History):
 
     async def watch_stream(self, watch_id: str) -> AsyncIterator[WatchRows]:
         """Poll a watch whenever there is something to be told; see `Watcher.watch_stream`."""
-        begun, closed = False, self._closed
-        while closed == self._closed:
+        begun, closings = False, self._closings
+        while closings == self._closings:
             seq = self._state.log.seq
             try:
                 rows = await self.watch_poll(watch_id)

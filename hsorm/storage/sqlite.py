@@ -163,6 +163,7 @@ class SqliteAdapter(SqlAdapter):
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`."""
+        await self._end_streams()
         self._connected = False
         await self._kept.close()
         await super().close()
@@ -722,12 +723,13 @@ class _Look:
 
     def __init__(self, adapter: SqliteAdapter) -> None:
         self._adapter = adapter
+        self._closings = adapter._closings
         self._seen: object = None
 
     async def wait(self, seconds: float) -> None:
         """Wait until something may have changed, at most so long."""
         deadline = time.monotonic() + seconds
-        while self._adapter._connected and time.monotonic() < deadline:
+        while self._closings == self._adapter._closings and time.monotonic() < deadline:
             ((now,),) = await self._adapter._look(watching.current_cursor)
             if now != self._seen:
                 self._seen = now

@@ -326,10 +326,9 @@ class TimescaleAdapter(PostgresPolicies, PostgresCitus, PostgresRollups, Postgre
 
     async def close(self) -> None:
         """Close the storage; see `StorageAdapter.close`. An engine that was given stays open."""
+        await self._end_streams(self._listener)
         self._connected = False
         await self._kept.close()
-        if self._listener is not None:
-            await self._listener.close()
         if self._replica is not None:
             await self._replica.close()
         await super().close()

@@ -735,17 +735,23 @@ class WatchStreamTests:
 
         assert await asyncio.wait_for(everything, 2) == []
 
-    async def test_closing_the_storage_ends_it(self, store: StorageAdapter) -> None:
-        """Without an error; and it is not opened again behind the caller's back."""
-        watch = await store.watch_sub(None, ["site-1"])
-        streams = [store.watch_stream(watch.watch_id) for _ in range(2)]
-        everything = [asyncio.ensure_future(_all(stream)) for stream in streams]
-        await asyncio.sleep(0.1)
+    @pytest.mark.parametrize("is_opened_again", [False, True])
+    async def test_closing_the_storage_ends_it(
+        self, store: StorageAdapter, is_opened_again: bool
+    ) -> None:
+        """Without an error, whatever it is at."""
+        for seconds in (0, 0.001, 0.003, 0.005, 0.01, 0.1):
+            watch = await store.watch_sub(None, ["site-1"])
+            streams = [store.watch_stream(watch.watch_id) for _ in range(2)]
+            everything = [asyncio.ensure_future(_all(stream)) for stream in streams]
+            await asyncio.sleep(seconds)
 
-        await store.close()
+            await store.close()
+            if is_opened_again:
+                await store.connect()
 
-        assert await asyncio.wait_for(asyncio.gather(*everything), 2) == [[], []]
-        await store.connect()
+            found = await asyncio.wait_for(asyncio.gather(*everything), 2)
+            assert found == [[], []], seconds
 
     async def test_it_renews_the_lease_while_it_waits(self, store: StorageAdapter) -> None:
         """P12."""
