@@ -19,8 +19,8 @@ kept. That is exact at every moment, whoever writes, in these steps:
   all others. An hour before `until` without a row has no item that says anything.
 
 Hours outlive items that are dropped with their chunk, which no trigger sees. One that is marked
-afterwards comes to what is there then; who clears a range or deletes a point marks the hours of it
-that there are, see `stale_hours`.
+afterwards, or by a transaction that was open meanwhile, comes to what is there then; who clears a
+range or deletes a point marks the hours of it that there are, see `stale_hours`.
 """
 
 # ruff: noqa: S608 - names of our own, quoted; nothing can be bound in a trigger or a procedure

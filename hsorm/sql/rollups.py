@@ -322,16 +322,23 @@ def said(tables: Tables, dialect: Dialect) -> dict[str, str]:
 
 
 def are_hours_ready(tables: Tables, dialect: str) -> Select[Any]:
-    """Select one row where a point has ready hours after `hours_start`."""
+    """Select whether hours are kept at all, and whether a point has some after `hours_start`."""
     until, given = tables.hours.until, _given()
     there = and_(until.c.point_id == given.c.value, until.c.until > _hours_start())
-    return select(literal_column("1")).select_from(given.join(until, there)).limit(1)
+    ready = select(until.c.point_id).select_from(given.join(until, there))
+    found: list[ColumnElement[Any]] = [_are_hours_kept(tables), exists(ready)]
+    return select(*found)
+
+
+def _are_hours_kept(tables: Tables) -> ColumnElement[Any]:
+    """Tell whether hours are kept at all, as SQL."""
+    return exists(select(tables.hours.state.c.hours))
 
 
 def hour_extents(tables: Tables, dialect: str) -> Select[Any]:
-    """Select whether hours are kept, and the first and last ready one of each point, or NULL.
+    """Select whether hours are kept, and the first and last ready one of a point, or NULL.
 
-    A row for each point, of those in `[hours_start, hours_end)`.
+    A row for each point; of its hours those in `[hours_start, hours_end)`.
     """
     given, sums = _given(), tables.hours.sums.c
     ends: Iterator[ColumnElement[Any]] = (
@@ -346,8 +353,7 @@ def hour_extents(tables: Tables, dialect: str) -> Select[Any]:
         )
         for order in (sums.ts, sums.ts.desc())
     )
-    are_kept: ColumnElement[Any] = exists(select(tables.hours.state.c.hours))
-    return select(are_kept, *ends).select_from(given)
+    return select(_are_hours_kept(tables), *ends).select_from(given)
 
 
 def _hours_start() -> ColumnElement[Any]:

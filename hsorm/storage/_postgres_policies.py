@@ -181,8 +181,9 @@ class PostgresPolicies(SqlAdapter):
         named, _ = await self._namer(driver)
 
         async def refresh() -> tuple[int, dt.datetime | None]:
-            await driver.execute(f"CALL {named('hsorm_refresh_hours')}()")
-            state = await driver.fetchrow(f"SELECT hours, until FROM {named(_STATE)}")  # noqa: S608 - ours
+            with database_errors(self.url):
+                await driver.execute(f"CALL {named('hsorm_refresh_hours')}()")
+                state = await driver.fetchrow(f"SELECT hours, until FROM {named(_STATE)}")  # noqa: S608 - ours
             return tuple(state) if state is not None else (0, None)
 
         return await self._repeated(refresh)

@@ -106,10 +106,12 @@ class PostgresRollups(SqlAdapter):
         hours = _hours_within(values["start"], values["end"])
         if hours is None or not all(bound == _floor(bound) for bound in bounds):
             return None
-        ready = await self._look(
+        ((are_kept, are_ready),) = await self._look(
             rollups.are_hours_ready, ids=values["ids"], hours_start=hours["hours_start"]
         )
-        return hours if ready else None
+        if not are_kept:
+            self._no_hours_before = time.monotonic() + _UNASKED
+        return hours if are_ready else None
 
     def _may_have_hours(self, asked: Asked) -> bool:
         return asked.rollup.fold in rollups.HOURLY and time.monotonic() >= self._no_hours_before

@@ -638,6 +638,38 @@ async def test_items_whose_hours_are_not_ready_are_not_dropped(fresh: TimescaleA
     assert await _sums(fresh) == [6, 4]
 
 
+async def test_a_refresh_that_clashes_is_run_again(fresh: TimescaleAdapter) -> None:
+    async with fresh._driver() as driver:
+        await driver.execute(
+            "CREATE SEQUENCE tries; CREATE OR REPLACE PROCEDURE hsorm_refresh_hours("
+            "job integer DEFAULT NULL, config jsonb DEFAULT NULL) LANGUAGE plpgsql AS $$ BEGIN "
+            "IF nextval('tries') < 3 THEN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; "
+            "END IF; END $$"
+        )
+    await fresh.run_his_policy()
+    async with fresh._driver() as driver:
+        assert await driver.fetchval("SELECT last_value FROM tries") == 3
+
+
+async def test_where_no_hours_are_kept_they_are_not_asked_for_again(
+    fresh_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a while: the look-up takes a good part of the time of a rollup of a day."""
+    async with TimescaleAdapter(fresh_postgres_url) as store:
+        await store.create({"id": Ref("p"), **_POINT})
+        looked: list[str] = []
+        look = store._look
+
+        async def noting(statement: Any, **values: Any) -> Any:
+            looked.append(getattr(statement, "__name__", ""))
+            return await look(statement, **values)
+
+        monkeypatch.setattr(store, "_look", noting)
+        for _ in range(2):
+            await _sums(store)
+        assert looked.count("are_hours_ready") == 1
+
+
 async def test_distributed_tables_have_no_triggers(fresh: TimescaleAdapter) -> None:
     """History of which hours are kept is not distributed, and no hours are kept on Citus."""
     async with fresh._driver() as driver:
