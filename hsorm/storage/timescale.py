@@ -730,7 +730,8 @@ async def _taking_turns(connection: AsyncConnection) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await connection.execute(select(unlock))
+        if not connection.invalidated:  # else it was lost or cancelled, and the lock with it
+            await connection.execute(select(unlock))
 
 
 def _concurrent(index: Index) -> Index:

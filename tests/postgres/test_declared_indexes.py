@@ -159,6 +159,19 @@ async def test_several_at_a_time_wait_for_each_other(fresh_postgres_url: str) ->
         assert await _indexes(store) == {f"entities_{t}_{k}_ix" for t, k in DECLARED.items()}
 
 
+async def test_a_build_that_takes_too_long_is_a_timeout(fresh_postgres_url: str) -> None:
+    """It waits for all transactions that have begun before."""
+    async with TimescaleAdapter(fresh_postgres_url) as store:
+        async with store._driver() as driver, driver.transaction():
+            await driver.execute("LOCK TABLE entities IN ROW EXCLUSIVE MODE")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await store.create_indexes({"n": "number"})
+
+        async with asyncio.timeout(60):
+            assert await store.create_indexes({"n": "number"}) == ["entities_n_number_ix"]
+
+
 async def test_one_that_was_interrupted_is_made_anew(fresh_postgres_url: str) -> None:
     """What CREATE INDEX CONCURRENTLY leaves behind has the name and is never used."""
     async with TimescaleAdapter(fresh_postgres_url) as store:
