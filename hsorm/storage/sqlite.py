@@ -760,7 +760,12 @@ class _Connection(sqlite3.Connection):
         super().close()
 
 
-_CONNECTING: Final[dict[str, Any]] = {"timeout": _BUSY_SECONDS, "factory": _Connection}
+_CONNECTING: Final[dict[str, Any]] = {
+    "timeout": _BUSY_SECONDS,
+    "factory": _Connection,
+    # The driver's own transactions begin late and break savepoints; ours begin in `_begin`.
+    "isolation_level": None,
+}
 
 
 def _engine(path: str) -> AsyncEngine:
@@ -769,7 +774,36 @@ def _engine(path: str) -> AsyncEngine:
 
 
 def _connected(database: str, *, uri: bool = False) -> _Driver:
-    return _Driver(partial(sqlite3.connect, database, uri=uri, **_CONNECTING), iter_chunk_size=64)
+    return _Driver(partial(_opened, database, uri=uri), iter_chunk_size=64)
+
+
+def _opened(database: str, *, uri: bool) -> sqlite3.Connection:
+    """Open a database, on the thread of the connection."""
+    connection: sqlite3.Connection = sqlite3.connect(database, uri=uri, **_CONNECTING)
+    try:
+        _let_readers_read(connection)
+        connection.execute("PRAGMA synchronous = NORMAL")  # with WAL a crash loses no consistency
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _let_readers_read(connection: sqlite3.Connection) -> None:
+    """Have readers not wait for writers; whoever opens a file first changes its mode.
+
+    SQLite does not wait for the lock that this takes.
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 def _memory_uri() -> str:
@@ -791,18 +825,8 @@ def _memory_engine(uri: str) -> AsyncEngine:
 
 
 def _prepared(engine: AsyncEngine) -> AsyncEngine:
-    event.listen(engine.sync_engine, "connect", _prepare)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
-
-
-def _prepare(connection: Any, record: object) -> None:
-    # The driver's own transactions begin late and break savepoints; ours begin in `_begin`.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for writers
-    cursor.execute("PRAGMA synchronous = NORMAL")  # with WAL a crash loses no consistency
-    cursor.close()
 
 
 def _begin(connection: Any) -> None:

@@ -413,3 +413,15 @@ async def test_readers_do_not_wait_where_a_level_is_to_be_released(
     assert by_id == [None, read, await store.read_by_id(SITE["id"])]
     store._swept = float("-inf")
     assert await store.read("writeVal == 1") == [read]
+
+
+async def test_a_new_file_that_somebody_else_is_writing(path: Path) -> None:
+    """It is waited for: for the lock that the first ones to open a file need, SQLite does not."""
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(0.3, other.execute, "COMMIT")
+
+    async with SqliteAdapter(path) as store:
+        assert await store.read_count("id") == 0
+    other.close()
