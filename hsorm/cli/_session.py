@@ -147,8 +147,7 @@ class Session:
             await store.close()
             if not make or exc.found is not None:
                 raise
-            store = open_storage(self.url, create="auto")
-            await store.connect()
+            return await open_storage(self.url, create="auto").__aenter__()
         except BaseException:
             await store.close()
             raise

@@ -159,10 +159,18 @@ class SqlCore(BaseAdapter, ABC):
         found = await self.revision()
         if found == migrate.HEAD:
             return
-        # A revision that we do not know is of a newer version: nothing here could bring it up.
-        if self._create == "never" or (found is not None and found > migrate.HEAD):
+        if self._create == "never" or _is_newer(found):
             raise SchemaOutdatedError(self.url, found, migrate.HEAD)
-        await self.upgrade()
+        from alembic.util import CommandError
+
+        try:
+            await self.upgrade()
+        except CommandError:
+            found = await self.revision()
+            if not _is_newer(found):
+                raise
+            # It has migrated while we waited for our turn.
+            raise SchemaOutdatedError(self.url, found, migrate.HEAD) from None
 
     head = migrate.HEAD
 
@@ -411,6 +419,11 @@ def live_of(id: str, live: str | None) -> Entity:
     if live is None:
         return {}
     return {name: val for name, val in _decoded(id, live).items() if name in LIVE_TAGS}
+
+
+def _is_newer(found: str | None) -> bool:
+    """Tell whether a revision is of a newer version: nothing here could bring it up."""
+    return found is not None and found > migrate.HEAD
 
 
 def _decoded(id: str, tags: str) -> Entity:

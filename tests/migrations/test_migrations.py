@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -324,7 +324,30 @@ async def test_tables_that_somebody_else_makes_meanwhile(
     sql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at their revision and the one at the tables."""
-    revision_of, others = migrate.revision_of, [migrate_by(sql_url, command.upgrade, "head")]
+    after_the_first_look(monkeypatch, migrate_by(sql_url, command.upgrade, "head"))
+
+    async with open_storage(sql_url) as store:
+        assert await store.read_count("id") == 0
+
+
+async def test_a_newer_version_that_migrates_meanwhile(
+    sql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While we wait for our turn to do so."""
+    await migrate_by(sql_url, command.upgrade, "0004")
+    newer = text("UPDATE hsorm_version SET version_num = '9999'")
+    after_the_first_look(
+        monkeypatch, look(sql_url, lambda connection: connection.execute(newer) and None)
+    )
+
+    with pytest.raises(SchemaOutdatedError, match="9999"):
+        async with open_storage(sql_url):
+            pass
+
+
+def after_the_first_look(monkeypatch: pytest.MonkeyPatch, does: Coroutine[Any, Any, Any]) -> None:
+    """Have somebody else do something once a revision was looked up, and before it is used."""
+    revision_of, others = migrate.revision_of, [does]
 
     def slow(connection: Connection, **names: Any) -> str | None:
         found = revision_of(connection, **names)
@@ -335,8 +358,6 @@ async def test_tables_that_somebody_else_makes_meanwhile(
         return found
 
     monkeypatch.setattr(migrate, "revision_of", slow)
-    async with open_storage(sql_url) as store:
-        assert await store.read_count("id") == 0
 
 
 async def test_an_empty_version_alone_is_no_fault(sql_url: str) -> None:
