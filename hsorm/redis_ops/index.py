@@ -2,18 +2,23 @@
 
 An index is named after what it is made of. When that changes (a declared index, a newer version of
 hsorm), a new one is made beside the old, and the alias moves to it once it is whole: searches go on
-all the while.
+all the while. Who changes what it is made of takes turns with all others, see `taking_turns`: the
+index that the alias leads to has each field that is searched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from redis.asyncio.lock import Lock
+from redis.exceptions import RedisError
+
 from hsorm.errors import StorageError
-from hsorm.redis_ops.client import Server
+from hsorm.redis_ops.client import Server, redis_errors
 from hsorm.redis_ops.keys import Bucket
 from hsorm.redis_ops.terms import SEPARATOR, Indexes, field_name
 
@@ -23,9 +28,11 @@ __all__ = [
     "drop_index",
     "ensure_index",
     "index_name",
+    "is_behind_alias",
     "pairs",
     "script_rows",
     "search_rows",
+    "taking_turns",
 ]
 
 VERSION: Final = 1
@@ -37,12 +44,43 @@ it has found until then; how long a call may take is for the connection's timeou
 
 _LOOK_SECONDS: Final = 0.02
 
+_TURN_SECONDS: Final = 15.0
+"""How long who ended in the middle is waited for; who is at work says so three times as often."""
+
 
 def index_name(bucket: Bucket, indexes: Indexes) -> str:
     """Return the name of a bucket's index: the version, and a hash of the declared indexes."""
     fields = ",".join(sorted(f for name, kind in indexes if (f := field_name(name, kind))))
     digest = hashlib.blake2b(fields.encode(), digest_size=4).hexdigest()
     return f"{bucket.base}ix:{VERSION}:{digest if fields else '0'}"
+
+
+@asynccontextmanager
+async def taking_turns(server: Server, bucket: Bucket) -> AsyncIterator[None]:
+    """Wait until nobody else changes the index of a bucket."""
+    lock = server.node(bucket).lock(
+        bucket.indexing, timeout=_TURN_SECONDS, sleep=_LOOK_SECONDS, raise_on_release_error=False
+    )
+    with redis_errors(server.url):
+        async with lock:
+            going_on = asyncio.create_task(_go_on(lock))
+            try:
+                yield
+            finally:
+                going_on.cancel()
+                await asyncio.wait([going_on])
+
+
+async def _go_on(lock: Lock) -> None:
+    while True:
+        await asyncio.sleep(_TURN_SECONDS / 3)
+        with suppress(RedisError):
+            await lock.reacquire()
+
+
+async def is_behind_alias(server: Server, bucket: Bucket, indexes: Indexes) -> bool:
+    """Tell whether searches go to the index that is made of these."""
+    return await _behind_alias(server, bucket) == index_name(bucket, indexes)
 
 
 async def ensure_index(server: Server, bucket: Bucket, indexes: Indexes) -> bool:

@@ -24,6 +24,7 @@ they all lie on one node. Which bucket is an entity's follows from its id.
 `wp:<watch>`   hash     how far a watch has followed this bucket
 `wm:<watch>`   hash     id -> whether it was there, and the stamp last told
 `lock`         string   the transaction that has the bucket
+`indexing`     string   who changes the bucket's index
 `tx:<tx>`      list     what a transaction is to do here
 `rec:<tx>`     string   whether a transaction is committed
 =============  =======  ==========================================================================
@@ -88,6 +89,11 @@ class Bucket:
     def lock(self) -> str:
         """The key of the lock."""
         return f"{self.base}lock"
+
+    @property
+    def indexing(self) -> str:
+        """The key of the lock of who changes the index."""
+        return f"{self.base}indexing"
 
     @property
     def fields(self) -> str:

@@ -103,10 +103,17 @@ class RedisCore(BaseAdapter):
         await self._load_fields()
         if self._create == "auto":
             for bucket in self.layout.buckets:
-                await index.ensure_index(self.server, bucket, self._fields[bucket].searched)
+                await self._ensure_index(bucket)
         self._connected, self._loop = True, asyncio.get_running_loop()
         if self._create == "auto" and self._declared:
             await self._declare(self._declared)
+
+    async def _ensure_index(self, bucket: Bucket) -> None:
+        searched = self._fields[bucket].searched
+        if not await index.is_behind_alias(self.server, bucket, searched):
+            async with index.taking_turns(self.server, bucket):
+                searched = (await self._fields_of(bucket)).searched
+                await index.ensure_index(self.server, bucket, searched)
 
     async def _find_layout(self) -> None:
         found = await self._meta()
@@ -350,16 +357,21 @@ class RedisCore(BaseAdapter):
         await self._ready()
         dropped: set[tuple[str, str]] = set()
         for bucket in self.layout.buckets:
-            while (now := await self._fields_of(bucket)).written & unwanted:
-                dropped |= now.written & unwanted
-                less = now.searched - unwanted
-                # Nobody searches it any more, and only then it goes.
-                middle = Fields.made(now.written, less)
-                if await self._change_fields(bucket, now, middle):
-                    await index.ensure_index(self.server, bucket, less)
-                    await self._change_fields(bucket, middle, Fields.made(less, less))
+            while (await self._fields_of(bucket)).written & unwanted:
+                async with index.taking_turns(self.server, bucket):
+                    now = await self._fields_of(bucket)
+                    dropped |= now.written & unwanted
+                    await self._drop_fields(bucket, now, unwanted)
         await self._load_fields()
         return _names(frozenset(dropped))
+
+    async def _drop_fields(self, bucket: Bucket, now: Fields, unwanted: Indexes) -> None:
+        less = now.searched - unwanted
+        # Nobody searches it any more, and only then it goes.
+        middle = Fields.made(now.written, less)
+        if await self._change_fields(bucket, now, middle):
+            await index.ensure_index(self.server, bucket, less)
+            await self._change_fields(bucket, middle, Fields.made(less, less))
 
     def _refuse_search(self, search: bool) -> None:
         if search:
@@ -371,19 +383,24 @@ class RedisCore(BaseAdapter):
         """Make the indexes that are missing, and return which these were."""
         made: set[tuple[str, str]] = set()
         for bucket in self.layout.buckets:
-            while new := wanted - (now := await self._fields_of(bucket)).searched:
-                made |= new
-                # From now on everybody writes it; then what is there is written anew; then it is
-                # searched.
-                middle = Fields.made(now.written | new, now.searched)
-                if await self._change_fields(bucket, now, middle):
-                    await self._load_fields()
-                    await self._write_anew(bucket)
-                    whole = Fields.made(middle.written, now.searched | new)
-                    await index.ensure_index(self.server, bucket, whole.searched)
-                    await self._change_fields(bucket, middle, whole)
+            while wanted - (await self._fields_of(bucket)).searched:
+                async with index.taking_turns(self.server, bucket):
+                    now = await self._fields_of(bucket)
+                    if new := wanted - now.searched:  # still, after others had their turn
+                        made |= new
+                        await self._add_fields(bucket, now, new)
         await self._load_fields()
         return frozenset(made)
+
+    async def _add_fields(self, bucket: Bucket, now: Fields, new: Indexes) -> None:
+        # From now on everybody writes it; then what is there is written anew; then it is searched.
+        middle = Fields.made(now.written | new, now.searched)
+        if await self._change_fields(bucket, now, middle):
+            await self._load_fields()
+            await self._write_anew(bucket)
+            whole = Fields.made(middle.written, now.searched | new)
+            await index.ensure_index(self.server, bucket, whole.searched)
+            await self._change_fields(bucket, middle, whole)
 
     async def _fields_of(self, bucket: Bucket) -> Fields:
         text = await self.server.read(bucket, "GET", bucket.fields)
