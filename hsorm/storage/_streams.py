@@ -72,6 +72,8 @@ class Streams(ABC):
         closings = self._closings
         with self._at_work():
             lease = await self._begin_stream(watch_id)
+        if closings != self._closings:
+            return
         # Often enough to renew the lease, whatever may get lost on the way.
         patience = min(lease.total_seconds() / 3, _LOOK_SECONDS)
         async with self._wakes() as wake:
@@ -121,6 +123,8 @@ class Streams(ABC):
                 return None
             except StorageUnavailableError:
                 lost = True
+                if closings != self._closings:
+                    return None
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret

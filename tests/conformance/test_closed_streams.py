@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hsorm.errors import StorageUnavailableError
-from hsorm.kinds import MARKER, Ref
+from hsorm.kinds import MARKER, Number, Ref
 from hsorm.storage._sql import SqlAdapter
 from hsorm.storage.protocol import StorageAdapter
 from hsorm.storage.redis import RedisAdapter
@@ -40,6 +40,28 @@ async def test_it_stays_closed_whatever_a_stream_is_at(store: StorageAdapter) ->
         assert not store._connected, f"{ms} ms after the stream began"
 
 
+async def test_it_stays_closed_where_another_stream_rests(store: StorageAdapter) -> None:
+    """One whose reader is busy with its rows, while one that has just begun ends."""
+    if not isinstance(store, (SqlAdapter, RedisAdapter)):
+        pytest.skip("nothing to open")
+    await store.load_entities([{"id": Ref("a"), "site": MARKER}])
+    watch = await store.watch_sub(None, ["a"])
+    await store.update({"id": Ref("a"), "n": Number(1)})
+    resting = store.watch_stream(watch.watch_id)
+    await anext(resting)
+    beginning = asyncio.ensure_future(_all(store.watch_stream(watch.watch_id)))
+    await asyncio.sleep(0)
+
+    await store.close()
+
+    assert await asyncio.wait_for(beginning, 10) == []
+    await asyncio.sleep(0.2)
+    listener = getattr(store, "_listener", None)
+    assert listener is None or listener._task is None
+    assert not store._connected
+    assert await _all(resting) == []
+
+
 async def test_it_stays_closed_where_a_stream_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +69,7 @@ async def test_it_stays_closed_where_a_stream_tries_again(
     store = SqliteAdapter(tmp_path / "a.db")
 
     async def lost(watch_id: str, refresh: bool, gone: Iterable[str]) -> Any:
+        await store._ready()
         raise StorageUnavailableError(store.url, "gone")
 
     monkeypatch.setattr(store, "_poll_once", lost)
