@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from redis.asyncio.lock import Lock
-from redis.exceptions import RedisError
-
-from hsorm.errors import StorageError
-from hsorm.redis_ops.client import Server, redis_errors
+from hsorm.errors import HsormError, StorageError
+from hsorm.redis_ops.client import Server
 from hsorm.redis_ops.keys import Bucket
+from hsorm.redis_ops.scripts import TURN
 from hsorm.redis_ops.terms import SEPARATOR, Indexes, field_name
 
 __all__ = [
@@ -47,6 +46,8 @@ _LOOK_SECONDS: Final = 0.02
 _TURN_SECONDS: Final = 15.0
 """How long who ended in the middle is waited for; who is at work says so three times as often."""
 
+_END_SECONDS: Final = 2.0
+
 
 def index_name(bucket: Bucket, indexes: Indexes) -> str:
     """Return the name of a bucket's index: the version, and a hash of the declared indexes."""
@@ -57,25 +58,33 @@ def index_name(bucket: Bucket, indexes: Indexes) -> str:
 
 @asynccontextmanager
 async def taking_turns(server: Server, bucket: Bucket) -> AsyncIterator[None]:
-    """Wait until nobody else changes the index of a bucket."""
-    lock = server.node(bucket).lock(
-        bucket.indexing, timeout=_TURN_SECONDS, sleep=_LOOK_SECONDS, raise_on_release_error=False
-    )
-    with redis_errors(server.url):
-        async with lock:
-            going_on = asyncio.create_task(_go_on(lock))
-            try:
-                yield
-            finally:
-                going_on.cancel()
-                await asyncio.wait([going_on])
+    """Wait until nobody else changes the index of a bucket.
+
+    A turn is lost when nothing is heard for long of who has it: look whether all is as it was
+    before a step that takes something away.
+    """
+    token, ms = secrets.token_hex(8), int(_TURN_SECONDS * 1_000)
+    take = ("SET", bucket.indexing, token, "NX", "PX", ms)
+    while await server.write(bucket, *take) is None:  # noqa: ASYNC110 - of processes
+        await asyncio.sleep(_LOOK_SECONDS)
+    going_on = asyncio.create_task(_go_on(server, bucket, token, ms))
+    try:
+        yield
+    finally:
+        while not going_on.done():  # a driver may lose a cancellation: see `client`
+            going_on.cancel()
+            await asyncio.wait([going_on], timeout=_LOOK_SECONDS)
+        # What comes of the block is what counts; a turn that is not given back ends by itself.
+        with suppress(HsormError, TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await server.run(bucket, TURN, token, 0)
 
 
-async def _go_on(lock: Lock) -> None:
+async def _go_on(server: Server, bucket: Bucket, token: str, ms: int) -> None:
     while True:
         await asyncio.sleep(_TURN_SECONDS / 3)
-        with suppress(RedisError):
-            await lock.reacquire()
+        with suppress(HsormError):
+            await server.run(bucket, TURN, token, ms)
 
 
 async def is_behind_alias(server: Server, bucket: Bucket, indexes: Indexes) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "REPLACED_LOCKED",
     "SET_FIELDS",
     "STEP",
+    "TURN",
     "WATCH_CHANGED",
     "WATCH_CLOSE",
     "WATCH_HEAD",
@@ -75,6 +76,9 @@ REPLACED_LOCKED: Final = Script("replaced", "base")
 
 SET_FIELDS: Final = Script("set_fields", "base", "guard")
 """Change which declared indexes are written and searched."""
+
+TURN: Final = Script("turn", "base")
+"""Hold on to one's turn at changing the index, or end it."""
 
 FEED: Final = Script("feed", "base", "guard")
 """Read what has changed after a stamp, with the entities as they are."""

@@ -74,6 +74,7 @@ class RedisCore(BaseAdapter):
         self._wanted_buckets = buckets
         self._declared = check_indexes(index_tags or {})
         self._connecting = asyncio.Lock()
+        self._opener: asyncio.Task[Any] | None = None
         self._last_mod: dt.datetime | None = None
         self._connected = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,10 +93,14 @@ class RedisCore(BaseAdapter):
             if self._connected:
                 return
             try:
+                self._opener = asyncio.current_task()
                 await self._open()
             except BaseException:
-                await self.close()  # who could not connect has nothing to close
+                # Who could not connect has nothing to close; no stream, for one may be waiting.
+                await RedisCore.close(self)
                 raise
+            finally:
+                self._opener = None
 
     async def _open(self) -> None:
         await self.server.connect()
@@ -169,6 +174,8 @@ class RedisCore(BaseAdapter):
 
     async def _ready(self) -> None:
         if not self._connected:
+            if self._opener is asyncio.current_task():
+                raise StorageError(f"{self.url} was closed while it was being opened")
             await self.connect()
         check_loop(self._loop, self.url)
 
@@ -398,6 +405,8 @@ class RedisCore(BaseAdapter):
         if await self._change_fields(bucket, now, middle):
             await self._load_fields()
             await self._write_anew(bucket)
+            if (await self._fields_of(bucket)).text != middle.text:
+                return  # somebody else had the turn after all
             whole = Fields.made(middle.written, now.searched | new)
             await index.ensure_index(self.server, bucket, whole.searched)
             await self._change_fields(bucket, middle, whole)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from hsorm.errors import StorageError, StorageUnavailableError
 from hsorm.kinds import Number, Ref
 from hsorm.redis_ops import index
 from hsorm.redis_ops.keys import Bucket
 from hsorm.redis_ops.terms import field_name
+from hsorm.storage import _streams
 from hsorm.storage.redis import RedisAdapter
 
 
@@ -69,3 +71,59 @@ async def test_several_who_declare_at_the_same_time(
         for bucket in store.layout.buckets:
             assert len(await _searched(store, bucket)) == 3
             assert await _searched(store, bucket) <= await _indexed(store, bucket)
+
+
+async def test_who_has_lost_the_turn_takes_nothing_away(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that stood still for long, while another one had its turn."""
+    write_anew, ensure_index = RedisAdapter._write_anew, index.ensure_index
+    async with RedisAdapter(redis_url) as one, RedisAdapter(redis_url) as two:
+        others = [two]
+
+        async def slowly(self: RedisAdapter, bucket: Bucket) -> None:
+            while self is one and others:
+                await one.server.write(bucket, "DEL", bucket.indexing)
+                await others.pop().create_indexes({"b": "number"})
+            await write_anew(self, bucket)
+
+        async def checked(server: Any, bucket: Bucket, indexes: Any) -> bool:
+            assert (await two._fields_of(bucket)).searched <= indexes
+            return await ensure_index(server, bucket, indexes)
+
+        monkeypatch.setattr(RedisAdapter, "_write_anew", slowly)
+        monkeypatch.setattr(index, "ensure_index", checked)
+        assert await one.create_indexes({"a": "number"}) == ["entities_a_number_ix"]
+        (bucket,) = one.layout.buckets
+        assert await _searched(one, bucket) == {"n_a", "n_b"} <= await _indexed(one, bucket)
+        assert await one.server.read(bucket, "EXISTS", bucket.indexing) == 0
+
+
+async def test_one_that_is_closed_while_it_declares(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and does not wait for itself."""
+    async with RedisAdapter(redis_url) as store:
+        await store.create({"id": Ref("e")})
+    write_anew = RedisAdapter._write_anew
+
+    async def cut_off(self: RedisAdapter, bucket: Bucket) -> None:
+        await self.close()
+        await write_anew(self, bucket)
+
+    monkeypatch.setattr(RedisAdapter, "_write_anew", cut_off)
+    async with asyncio.timeout(30):
+        with pytest.raises(StorageError, match="closed while it was being opened"):
+            await RedisAdapter(redis_url, index_tags={"a": "number"}).connect()
+    monkeypatch.undo()
+    async with asyncio.timeout(60), RedisAdapter(redis_url, index_tags={"a": "number"}) as store:
+        assert await store.read_count("a > 1") == 0
+
+
+async def test_a_stream_that_cannot_connect_does_not_wait_for_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_streams, "_END_SECONDS", 1_000)
+    async with asyncio.timeout(60):
+        with pytest.raises(StorageUnavailableError):
+            await anext(RedisAdapter("redis://127.0.0.1:1").watch_stream("w"))
