@@ -81,7 +81,7 @@ def why_missing(backend: str) -> str | None:
             with Redis.from_url(url) as client:
                 client.ping()
         else:
-            psycopg.connect(_libpq(make_url(url)), connect_timeout=5).close()
+            psycopg.connect(libpq(make_url(url)), connect_timeout=5).close()
     except (psycopg.OperationalError, RedisError) as exc:
         return f"{name} does not answer ({str(exc).splitlines()[0]}): make servers"
     return None
@@ -100,7 +100,8 @@ def server_url(backend: str) -> URL:
     return make_url(url)
 
 
-def _libpq(url: URL) -> str:
+def libpq(url: URL) -> str:
+    """Return a URL of PostgreSQL as its own tools and drivers read it, with its password."""
     return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
@@ -130,7 +131,7 @@ def new_database(backend: str) -> Iterator[str]:
         connection_timeout=10,
     )
     with janitor:
-        yield _libpq(server.set(database=name))
+        yield libpq(server.set(database=name))
 
 
 # ---- adapters -----------------------------------------------------------------------------------

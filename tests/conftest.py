@@ -71,6 +71,10 @@ def backends_apart(
     loop_apart.run_until_complete(opened.close())
 
 
+on_timescale = pytest.mark.parametrize("postgres_server", ["timescale"], indirect=True)
+on_plain = pytest.mark.parametrize("postgres_server", ["postgres"], indirect=True)
+
+
 @pytest.fixture(params=POSTGRES)
 def postgres_server(request: pytest.FixtureRequest, record_property: Record) -> str:
     """Each PostgreSQL server in turn, by its name in `tests.backends.POSTGRES`."""

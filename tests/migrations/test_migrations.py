@@ -26,12 +26,9 @@ from hsorm.sql import make_tables, migrate
 from hsorm.sql.urls import engine_url
 from hsorm.storage import open_storage
 from hsorm.storage.timescale import TimescaleAdapter
+from tests.conftest import on_plain, on_timescale
 
 CHECKOUT = Path(__file__).parents[2]
-
-
-on_timescale = pytest.mark.parametrize("postgres_server", ["timescale"], indirect=True)
-on_plain = pytest.mark.parametrize("postgres_server", ["postgres"], indirect=True)
 
 
 async def alembic(url: str, *args: str) -> subprocess.CompletedProcess[str]:

@@ -18,8 +18,9 @@ from hsorm.storage.protocol import StorageAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing.conformance.examples import ids
 from hsorm.testing.conformance.geo import random_areas
+from tests.conftest import on_plain, on_timescale
 from tests.coords import ODD_ROWS, check_rows_at_origin
-from tests.migrations.test_migrations import alembic, look, migrate_by, on_plain, on_timescale, ran
+from tests.migrations.test_migrations import alembic, look, migrate_by, ran
 
 
 def _has_column(connection: Connection) -> bool:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from hsorm.storage.timescale import TimescaleAdapter
-from tests.backends import POSTGRES, Backends, ServerMissingError, new_database
+from tests.backends import POSTGRES, Backends, ServerMissingError, libpq, new_database
 from tests.conftest import Record, skip_missing
 
 
@@ -59,8 +59,7 @@ async def store(
 @pytest.fixture
 async def sql(store: TimescaleAdapter) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A connection of somebody else to the same database."""
-    url = store.engine.url.set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
+    connection = await asyncpg.connect(libpq(store.engine.url))
     try:
         yield connection
     finally:

@@ -16,6 +16,7 @@ from hsorm.his import ALWAYS, Span
 from hsorm.his.arrays import Columns
 from hsorm.storage import _postgres_history
 from hsorm.storage.timescale import TimescaleAdapter
+from tests.backends import libpq
 
 _START = dt.datetime(2024, 3, 30, tzinfo=dt.UTC)
 _HOUR = dt.timedelta(hours=1)
@@ -77,13 +78,12 @@ async def test_pages_are_of_one_moment(
 ) -> None:
     """What others commit between two pages is in none of them."""
     items = await _filled(store, 50)
-    url = store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     decode = _postgres_history._items
     pages: list[Any] = []
 
     def delete_and_decode(*page: Any) -> Any:
         if not pages:
-            with psycopg.connect(url) as other:
+            with psycopg.connect(libpq(store.engine.url)) as other:
                 other.execute("DELETE FROM history")
         pages.append(page)
         return decode(*page)

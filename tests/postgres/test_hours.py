@@ -28,11 +28,11 @@ from hsorm.storage.memory import InMemoryAdapter
 from hsorm.storage.timescale import TimescaleAdapter
 from hsorm.testing import conformance
 from hsorm.testing.isolation import clear_sql
-from tests.backends import POSTGRES, ServerMissingError, new_database
+from tests.backends import POSTGRES, ServerMissingError, libpq, new_database
 from tests.conformance import test_rollup_properties
 from tests.conformance.test_properties import _BOUNDED
 from tests.conformance.test_rollup_properties import _close
-from tests.conftest import Record, skip_missing
+from tests.conftest import Record, on_timescale, skip_missing
 from tests.postgres.test_plans import _nodes
 
 _POINT: dict[str, Any] = {
@@ -95,8 +95,7 @@ async def sql(store: _Worked) -> AsyncIterator[asyncpg.Connection[Any]]:
 
 
 async def _connected(store: TimescaleAdapter) -> asyncpg.Connection[Any]:
-    url = store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return await asyncpg.connect(url, server_settings={"lock_timeout": "20s"})
+    return await asyncpg.connect(libpq(store.engine.url), server_settings={"lock_timeout": "20s"})
 
 
 @pytest.fixture
@@ -589,10 +588,9 @@ async def test_a_downgrade_takes_the_triggers_along(fresh_postgres_url: str) -> 
         assert (await store.set_his_policy(hourly=True)).hourly
 
 
+@on_timescale
 async def test_the_days_of_dropped_items_stay(fresh: TimescaleAdapter) -> None:
     """Until somebody writes or clears an hour of them: it is what is there from then on."""
-    if (await fresh.his_policy()).edition == "none":
-        pytest.skip("only with TimescaleDB")
     await fresh.create({"id": Ref("p"), **_POINT})
     await fresh.his_write("p", _kw(1, 2, 3, 4, 5, 6, 7))
     await _worked(fresh)
@@ -617,10 +615,9 @@ async def test_the_days_of_dropped_items_stay(fresh: TimescaleAdapter) -> None:
     assert await _sums(fresh) == []
 
 
+@on_timescale
 async def test_items_whose_hours_are_not_ready_are_not_dropped(fresh: TimescaleAdapter) -> None:
     """While somebody's transaction is open, who may write more of them."""
-    if (await fresh.his_policy()).edition == "none":
-        pytest.skip("only with TimescaleDB")
     await fresh.create({"id": Ref("p"), **_POINT})
     await fresh.his_write("p", _kw(1, 2, 3, 4))
     sql = await _connected(fresh)

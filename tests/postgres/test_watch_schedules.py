@@ -14,6 +14,7 @@ import pytest
 
 from hsorm.kinds import Number, Ref
 from hsorm.storage.timescale import TimescaleAdapter
+from tests.backends import libpq
 
 _CHANGES: Final = {
     "update": """UPDATE entities SET tags = tags || '{"n": 1}' WHERE id = $1""",
@@ -46,9 +47,7 @@ async def test_each_commit_is_told_in_exactly_one_poll(
     end: str,
 ) -> None:
     """Also of what was begun before a poll and committed after it; P11, OC 29."""
-    other = await asyncpg.connect(
-        store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    )
+    other = await asyncpg.connect(libpq(store.engine.url))
     try:
         for number, (schedule, often) in enumerate(product(_schedules(), (1, 2))):
             await _play(store, (sql, other), schedule, f"s{number}", kind, filter, end, often)
